@@ -54,7 +54,7 @@ def get(text: str) -> Source:
     """The source a text describes: ``name``, ``name@preset``, ``name:field=value,...``, ``module:Name``, or a .json file."""
     if text.endswith(".json"):
         return _from_file(Path(text))
-    head, _, tail = text.partition(":")
+    tail = text.partition(":")[2]
     if tail and "=" not in tail:
         return from_options_text(text, {}, None)
     name, preset, options = split_text(text)
@@ -72,7 +72,9 @@ def _from_file(path: Path) -> Source:
     try:
         data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise SpecError(f"cannot read a source from {path}: {error}; give a JSON object with 'name' and fields") from error
+        raise SpecError(
+            f"cannot read a source from {path}: {error}; give a JSON object with 'name' and fields"
+        ) from error
     return revive(data)
 
 

@@ -40,7 +40,9 @@ class Pointwise(Source):
         used = np.arange(widest) < sizes[:, None]
         # The ``widest`` smallest of random keys: a random set in random order.
         keys = rng.random((machines, self.alphabet_size), dtype=np.float32)
-        symbols = np.argpartition(keys, widest - 1, axis=1)[:, :widest] if widest < self.alphabet_size else keys.argsort(1)
+        symbols = (
+            np.argpartition(keys, widest - 1, axis=1)[:, :widest] if widest < self.alphabet_size else keys.argsort(1)
+        )
         weights = np.where(used, rng.standard_gamma(self.concentration, (machines, widest)) + 1e-30, 0.0)
         weights /= weights.sum(1, keepdims=True)
         edges = np.cumsum(weights, axis=1)

@@ -1,0 +1,279 @@
+"""Streams: endless, seekable sequences of batches. ``batch(step)`` is a pure function; the state is one integer.
+
+Threads compute blocks ahead of the training step (kernels release the GIL), so training does not wait for data, and no
+number of threads, workers or micro-batches changes which samples are in a step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uprior.data.vocabulary import Vocabulary
+from uprior.errors import CorpusError, SpecError
+from uprior.rng import generator
+from uprior.spec import Spec
+from uprior.types import SPLITS, Batch, Block
+
+
+class _Source(Protocol):
+    """What a stream needs of a source (room 1 stays below this layer's imports of it)."""
+
+    @property
+    def alphabet_size(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    def block(self, seed: int, index: int, *, rows: int, length: int, split: str = "train") -> Block: ...
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class _Corpus(Protocol):
+    """What a stream needs of a corpus."""
+
+    @property
+    def label(self) -> str: ...
+    def data(self, split: str) -> NDArray[np.uint8]: ...
+
+
+class BatchStream:
+    """Base of streams: batch ``step`` for every step >= 0, ahead-of-time computing, and the views trainers expect."""
+
+    def __init__(self, *, seed: int, batch_size: int, length: int, split: str) -> None:
+        for name, value, low in (("seed", seed, 0), ("batch_size", batch_size, 1), ("length", length, 2)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise SpecError(f"stream: {name} = {value!r} is not allowed; allowed: a whole number from {low}")
+        if split not in SPLITS:
+            raise SpecError(f"stream: split = {split!r} is not allowed; allowed: {', '.join(SPLITS)}")
+        self.seed, self.batch_size, self.length, self.split = seed, batch_size, length, split
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step: a pure function of (stream, step)."""
+        raise NotImplementedError
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values from which the same stream can be made again."""
+        raise NotImplementedError
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens in a batch, the given first ones included."""
+        return self.batch_size * self.length
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the description: equal fingerprints mean equal batches."""
+        return hashlib.sha256(repr(sorted(self.describe().items())).encode()).hexdigest()
+
+    def batches(self, start: int = 0, stop: int | None = None, *, threads: int = 1, ahead: int = 4) -> Iterator[Batch]:
+        """Batches ``start, start + 1, ...`` in order, with up to ``ahead`` of them computed by background threads."""
+        with _Ahead(self.batch, start, stop, threads, ahead) as pending:
+            yield from pending
+
+    def hashes(self, step: int) -> list[str]:
+        """A short hash of every row of a step: what tests compare to show that two runs saw the same samples."""
+        return [hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in self.batch(step).tokens]
+
+    def torch_dataset(self, start: int = 0, stop: int | None = None) -> Any:
+        """A torch ``IterableDataset`` of dicts {input_ids, labels}, one per batch, for any trainer's DataLoader.
+
+        Use ``DataLoader(dataset, batch_size=None)``. Workers share the steps between them without duplicates, and
+        ``state_dict`` / ``load_state_dict`` hold one integer, so resuming costs nothing.
+        """
+        from uprior.data.torch_view import TorchView
+
+        return TorchView(self, start, stop)
+
+
+class _Ahead:
+    """Computes items of a pure function ahead of their use; closing it never leaves a thread at work for nothing."""
+
+    def __init__(self, make: Callable[[int], Batch], start: int, stop: int | None, threads: int, ahead: int) -> None:
+        self.make, self.next, self.stop, self.ahead = make, start, stop, max(1, ahead)
+        self.pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="uprior-data")
+        self.pending: deque[Future[Batch]] = deque()
+
+    def __enter__(self) -> Iterator[Batch]:
+        return self._run()
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self) -> Iterator[Batch]:
+        while True:
+            while len(self.pending) < self.ahead and (self.stop is None or self.next < self.stop):
+                self.pending.append(self.pool.submit(self.make, self.next))
+                self.next += 1
+            if not self.pending:
+                return
+            yield self.pending.popleft().result()
+
+
+class Stream(BatchStream):
+    """Batches written by a source (or a mixture, which is one too).
+
+    Row j of the stream is row ``j % block_rows``, in a random order, of block ``j // block_rows``: a batch holds rows of many
+    machines. ``block_rows`` is how many rows are generated at a time (default: 256, or the batch if that is larger); it is part of
+    what the stream is. ``vocab`` is the size of the model's vocabulary (identity map) or a Vocabulary.
+
+    >>> from uprior.sources import Uniform
+    >>> stream = Stream(Uniform(), seed=0, batch_size=2, length=4, vocab=256)
+    >>> stream.batch(7).tokens.shape
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        source: _Source,
+        *,
+        seed: int = 0,
+        batch_size: int = 64,
+        length: int = 256,
+        vocab: int | Vocabulary = 256,
+        split: str = "train",
+        block_rows: int | None = None,
+    ) -> None:
+        super().__init__(seed=seed, batch_size=batch_size, length=length, split=split)
+        self.source = source
+        self.vocabulary = Vocabulary(size=vocab) if isinstance(vocab, int) else vocab
+        self.vocabulary.fit(source.alphabet_size)
+        self.block_rows = max(256, batch_size) if block_rows is None else block_rows
+        if self.block_rows < 1:
+            raise SpecError(f"stream: block_rows = {block_rows!r} is not allowed; allowed: a whole number from 1")
+        self._key = f"{source.fingerprint}/{seed}/{split}"
+        self._blocks: OrderedDict[int, Future[_MappedBlock]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "source": self.source.to_dict(),
+            "seed": self.seed,
+            "split": self.split,
+            "batch_size": self.batch_size,
+            "length": self.length,
+            "vocab": self.vocabulary.to_dict(),
+            "block_rows": self.block_rows,
+        }
+
+    def batch(self, step: int) -> Batch:
+        if step < 0:
+            raise SpecError(f"stream: step = {step} is not allowed; allowed: a whole number from 0")
+        rows = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        blocks = rows // self.block_rows
+        parts = [self._block(int(b)).rows(rows[blocks == b] % self.block_rows) for b in np.unique(blocks)]
+        return _join(parts)
+
+    def _block(self, index: int) -> _MappedBlock:
+        """The block, computed once even when several threads want it, and kept while the next few are in use."""
+        with self._lock:
+            future = self._blocks.get(index)
+            mine = future is None
+            if future is None:
+                future = self._blocks[index] = Future()
+                while len(self._blocks) > 4:
+                    self._blocks.popitem(last=False)
+        if mine:
+            try:
+                future.set_result(self._make_block(index))
+            except BaseException as error:
+                with self._lock:
+                    self._blocks.pop(index, None)
+                future.set_exception(error)
+        return future.result()
+
+    def _make_block(self, index: int) -> _MappedBlock:
+        block = self.source.block(self.seed, index, rows=self.block_rows, length=self.length, split=self.split)
+        tokens = self.vocabulary.map_rows(block.tokens, self.source.alphabet_size, self._key, index)
+        order = generator(self._key, "row order", index).permutation(self.block_rows)
+        return _MappedBlock(tokens, block.scored, block.floor_nats, order)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process gets the stream without its cache (a lock cannot travel)."""
+        return {**self.__dict__, "_blocks": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _blocks=OrderedDict(), _lock=threading.Lock())
+
+
+class _MappedBlock:
+    """A block in the model's vocabulary, its rows in the stream's order."""
+
+    def __init__(
+        self,
+        tokens: NDArray[np.int64],
+        scored: NDArray[np.bool_] | None,
+        floor_nats: NDArray[np.float32] | None,
+        order: NDArray[np.int64],
+    ) -> None:
+        self.tokens, self.scored, self.floor_nats, self.order = tokens, scored, floor_nats, order
+
+    def rows(self, positions: NDArray[np.int64]) -> Batch:
+        chosen = self.order[positions]
+        tokens = self.tokens[chosen]
+        scored = np.ones(tokens.shape, dtype=np.bool_) if self.scored is None else self.scored[chosen]
+        return Batch(tokens, scored, None if self.floor_nats is None else self.floor_nats[chosen])
+
+
+def _join(parts: list[Batch]) -> Batch:
+    if len(parts) == 1:
+        return parts[0]
+    floors = [
+        np.full(p.tokens.shape, np.nan, dtype=np.float32) if p.floor_nats is None else p.floor_nats for p in parts
+    ]
+    known = any(p.floor_nats is not None for p in parts)
+    return Batch(
+        np.concatenate([p.tokens for p in parts]),
+        np.concatenate([p.scored for p in parts]),
+        np.concatenate(floors) if known else None,
+    )
+
+
+class CorpusStream(BatchStream):
+    """Batches of real data: windows of ``length`` bytes at random places of a split of a corpus.
+
+    The places are a pure function of (seed, split, step). ``limit_bytes`` shortens the data to its first bytes, to ask
+    how little of it is enough; windows then repeat as often as the budget makes them.
+    """
+
+    def __init__(
+        self,
+        corpus: _Corpus,
+        *,
+        seed: int = 0,
+        batch_size: int = 64,
+        length: int = 256,
+        split: str = "train",
+        limit_bytes: int | None = None,
+    ) -> None:
+        super().__init__(seed=seed, batch_size=batch_size, length=length, split=split)
+        self.corpus, self.limit_bytes = corpus, limit_bytes
+        data = corpus.data(split)
+        self._data = data if limit_bytes is None else data[:limit_bytes]
+        if len(self._data) < length:
+            raise CorpusError(
+                f"{corpus.label}: the {split} split has {len(self._data)} bytes, a window needs {length}; "
+                "give a longer file or a smaller --context"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        spec = self.corpus.to_dict() if isinstance(self.corpus, Spec) else {"name": self.corpus.label}
+        return {
+            "corpus": spec,
+            "seed": self.seed,
+            "split": self.split,
+            "batch_size": self.batch_size,
+            "length": self.length,
+            "limit_bytes": self.limit_bytes,
+        }
+
+    def batch(self, step: int) -> Batch:
+        rng = generator("corpus stream", self.seed, self.split, step)
+        starts = rng.integers(0, len(self._data) - self.length + 1, self.batch_size)
+        tokens = self._data[starts[:, None] + np.arange(self.length)].astype(np.int64)
+        return Batch(tokens, np.ones(tokens.shape, dtype=np.bool_))
