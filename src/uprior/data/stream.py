@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -71,7 +71,9 @@ class BatchStream:
         """SHA-256 (hex) of the description: equal fingerprints mean equal batches."""
         return hashlib.sha256(repr(sorted(self.describe().items())).encode()).hexdigest()
 
-    def batches(self, start: int = 0, stop: int | None = None, *, threads: int = 1, ahead: int = 4) -> Iterator[Batch]:
+    def batches(
+        self, start: int = 0, stop: int | None = None, *, threads: int = 1, ahead: int = 4
+    ) -> Generator[Batch, None, None]:
         """Batches ``start, start + 1, ...`` in order, with up to ``ahead`` of them computed by background threads."""
         with _Ahead(self.batch, start, stop, threads, ahead) as pending:
             yield from pending
@@ -99,13 +101,13 @@ class _Ahead:
         self.pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="uprior-data")
         self.pending: deque[Future[Batch]] = deque()
 
-    def __enter__(self) -> Iterator[Batch]:
+    def __enter__(self) -> Generator[Batch, None, None]:
         return self._run()
 
     def __exit__(self, *_: object) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self) -> Iterator[Batch]:
+    def _run(self) -> Generator[Batch, None, None]:
         while True:
             while len(self.pending) < self.ahead and (self.stop is None or self.next < self.stop):
                 self.pending.append(self.pool.submit(self.make, self.next))
@@ -118,9 +120,9 @@ class _Ahead:
 class Stream(BatchStream):
     """Batches written by a source (or a mixture, which is one too).
 
-    Row j of the stream is row ``j % block_rows``, in a random order, of block ``j // block_rows``: a batch holds rows of many
-    machines. ``block_rows`` is how many rows are generated at a time (default: 256, or the batch if that is larger); it is part of
-    what the stream is. ``vocab`` is the size of the model's vocabulary (identity map) or a Vocabulary.
+    Row j of the stream is row ``j % block_rows``, in a random order, of block ``j // block_rows``: a batch holds rows of
+    many machines. ``block_rows`` is how many rows are generated at a time (default: 256, or the batch if larger); it is
+    part of what the stream is. ``vocab`` is the size of the model's vocabulary (identity map) or a Vocabulary.
 
     >>> from uprior.sources import Uniform
     >>> stream = Stream(Uniform(), seed=0, batch_size=2, length=4, vocab=256)

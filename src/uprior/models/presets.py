@@ -1,0 +1,130 @@
+"""Model presets, named by family and size (parameters with a vocabulary of 256).
+
+Any other causal model of ``transformers`` can be passed wherever a preset's name is taken: the loop only ever asks it for
+``ids [B, T] -> logits [B, T, V]``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from uprior.errors import SpecError, unknown_name
+from uprior.rng import digest
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Width H, depth, heads and inner width of one size of a family."""
+
+    family: str
+    width: int
+    layers: int
+    heads: int
+    inner: int
+
+
+# Heads of 32 below width 512, of 64 from there; gated MLPs are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2.
+PRESETS: dict[str, Preset] = {
+    "llama-tiny": Preset("llama", 32, 2, 2, 96),
+    "llama-1m": Preset("llama", 128, 4, 4, 344),
+    "llama-5m": Preset("llama", 256, 6, 8, 688),
+    "llama-30m": Preset("llama", 512, 9, 8, 1376),
+    "llama-125m": Preset("llama", 768, 18, 12, 2048),
+    "llama-350m": Preset("llama", 1024, 28, 16, 2752),
+    "llama-1.3b": Preset("llama", 2048, 26, 32, 5504),
+    "gpt2-tiny": Preset("gpt2", 32, 2, 2, 128),
+    "gpt2-5m": Preset("gpt2", 256, 6, 8, 1024),
+    "gpt2-small": Preset("gpt2", 768, 12, 12, 3072),
+    "gpt-neox-5m": Preset("gpt-neox", 256, 6, 8, 1024),
+    "gpt-neox-125m": Preset("gpt-neox", 768, 12, 12, 3072),
+}
+
+
+def build(name: str, *, vocab: int = 256, context: int = 512, seed: int = 0) -> Any:
+    """A fresh model of a preset: float32, no dropout, weights a pure function of the arguments (and of the installed
+    transformers version, so studies keep the step-0 weights file). Global random state is untouched.
+
+    ``vocab`` 2 or more ids; ``context`` 2 or more positions. Raises UnknownNameError, SpecError.
+    """
+    if name not in PRESETS:
+        raise unknown_name("model", name, PRESETS)
+    for what, value in (("vocab", vocab), ("context", context)):
+        if value < 2:
+            raise SpecError(f"model {name}: {what} = {value} is not allowed; allowed: a whole number from 2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int.from_bytes(digest("model", name, seed)[:7], "little"))
+        return _from_config(PRESETS[name], vocab, context)
+
+
+def _from_config(preset: Preset, vocab: int, context: int) -> Any:
+    from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
+
+    # Id 0 stands for "no special token": a byte model has none, and generation needs some value.
+    common = {"vocab_size": vocab, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "use_cache": False}
+    if preset.family == "llama":
+        config: Any = LlamaConfig(
+            hidden_size=preset.width,
+            num_hidden_layers=preset.layers,
+            num_attention_heads=preset.heads,
+            intermediate_size=preset.inner,
+            max_position_embeddings=context,
+            tie_word_embeddings=False,
+            **common,
+        )
+    elif preset.family == "gpt2":
+        config = GPT2Config(
+            n_embd=preset.width,
+            n_layer=preset.layers,
+            n_head=preset.heads,
+            n_inner=preset.inner,
+            n_positions=context,
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **common,
+        )
+    else:
+        config = GPTNeoXConfig(
+            hidden_size=preset.width,
+            num_hidden_layers=preset.layers,
+            num_attention_heads=preset.heads,
+            intermediate_size=preset.inner,
+            max_position_embeddings=context,
+            attention_dropout=0.0,
+            hidden_dropout=0.0,
+            **common,
+        )
+    return AutoModelForCausalLM.from_config(config)
+
+
+def context_of(model: Any) -> int | None:
+    """The longest row a model takes, where its configuration says so."""
+    config = model.config
+    for name in ("max_position_embeddings", "n_positions"):
+        if isinstance(getattr(config, name, None), int):
+            return int(getattr(config, name))
+    return None
+
+
+def describe(model: Any) -> dict[str, Any]:
+    """What a run records about a model: architecture, parameter count and the configuration that rebuilds it."""
+    return {
+        "architecture": type(model).__name__,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "config": model.config.to_diff_dict(),
+    }
+
+
+def flops_per_token(model: Any) -> int:
+    """Training FLOPs per token, forward and backward: 6 per parameter that multiplies (embedding look-ups do not).
+
+    Attention's own products are left out, as is usual (Kaplan et al. 2020, section 2.1); both arms of a study leave out the same.
+    """
+    embedding = model.get_input_embeddings().weight
+    head = model.get_output_embeddings()
+    tied = head is not None and head.weight is embedding
+    counted = sum(p.numel() for p in model.parameters() if p.ndim >= 2)
+    return 6 * int(counted - (0 if tied else embedding.numel()))

@@ -1,0 +1,35 @@
+"""What this machine can do: device, precision, threads."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bfloat16(where: torch.device) -> bool:
+    """True where bfloat16 runs in hardware; elsewhere on CPUs it is slower than float32 by a lot."""
+    if where.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(probe is not None and probe() for probe in probes)
+
+
+def resolve_precision(precision: str, where: torch.device) -> str:
+    """``auto`` as what it means here."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if has_fast_bfloat16(where) else "float32"
+
+
+def autocast(precision: str, where: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """The context in which the forward pass runs."""
+    if precision == "bfloat16":
+        return torch.autocast(where.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
