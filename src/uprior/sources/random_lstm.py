@@ -1,0 +1,195 @@
+"""Random LSTM networks that read two parents: Bloem's final source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uprior.sources._base import Draw, machine_of_row
+from uprior.sources._exact import Floats, add_product, choose, kernel, normal_quantiles, random_words
+from uprior.sources._exact import scaled_uniform, sigmoid, tanh
+from uprior.sources._machines import MachineSource, Tokens
+from uprior.spec import parameter
+from uprior.types import Block
+
+# Shape letters: R rows of one machine, H hidden, L layers, A alphabet, J = 4 H gates in PyTorch's order (input, forget, cell,
+# output), S seed tokens.
+
+
+@dataclass(frozen=True)
+class RandomLSTM(MachineSource):
+    """Random LSTMs that write near-deterministically, reading a seed and, position by position, another row.
+
+    Machine: the weights of one LSTM with embedding and output layer, together with the parents of the row; a
+    continuum of them. At position t the input is the embedding of its own token t-1 beside that of token t of the
+    conditioning row (one table); the first ``seed_tokens`` tokens are a slice of the seed row. Initial weights are PyTorch's: embedding
+    N(0, 1), the rest U(-1/√hidden, 1/√hidden); then LSTM weights and biases are multiplied by m ~ U(multiplier_low,
+    multiplier_high), drawn once per machine. Small m writes regular rows, large m chaotic ones; ``info["multiplier"]``.
+
+    Floor: exact for the predictor that knows weights and both parents: 0 at the seed, which is given, then -log p at the sampling
+    temperature; hence a true lower bound for any other, though far below it where the conditioning row is noise.
+    Cost: about 1.5 µs per token at the defaults, and the same bytes on every machine (``_exact``).
+
+    Bloem 2025, arXiv 2506.20057; ``hidden`` is his emb. Of preset "final-paper" the multiplier, temperature, seed, layer are
+    certain (paper and an independent port agree), the width 64 likely (the author's later fork). Preset "repository" has the
+    defaults of his repository since 2024-12-29, including the defect ``compound_multiplier``: the loop that scaled the
+    weights ran once per layer over all layers, so m^layers was applied. Weights have 16 random bits each. We use
+    many machines per block (he: one per step); whether he aligned conditioning token t or t-1 is not recorded. Alone, this
+    is his ablation without iteration; wrap it in ``Iterated`` for the published idea.
+    """
+
+    name: ClassVar[str] = "random_lstm"
+    family: ClassVar[str] = "neural"
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "final-paper": {"hidden": 64, "layers": 1, "multiplier_high": 1.1, "temperature": 1e-4, "seed_tokens": 8},
+        "repository": {
+            "hidden": 128,
+            "layers": 4,
+            "multiplier_low": 1.0,
+            "multiplier_high": 3.5,
+            "temperature": 0.0,
+            "embedding_multiplier": 1e-8,
+            "compound_multiplier": True,
+        },
+    }
+
+    alphabet_size: int = parameter(256, "number of symbols", low=2, high=1 << 16)
+    hidden: int = parameter(64, "hidden width, also of the embedding", low=1, high=4096)
+    layers: int = parameter(1, "LSTM layers", low=1, high=4)
+    multiplier_low: float = parameter(0.0, "least multiplier of the LSTM's weights and biases", low=0.0, high=100.0)
+    multiplier_high: float = parameter(1.1, "largest multiplier of the LSTM's weights and biases", low=0.0, high=100.0)
+    compound_multiplier: bool = parameter(False, "apply the multiplier once per layer to all layers, as published")
+    temperature: float = parameter(1e-4, "sampling temperature; 0 takes the likeliest token", low=0.0, high=100.0)
+    seed_tokens: int = parameter(8, "tokens copied from the seed row", low=1, high=1 << 16)
+    embedding_multiplier: float = parameter(1.0, "multiplier of the embedding", low=1e-12, high=100.0)
+    head_multiplier: float = parameter(1.0, "multiplier of the output layer's weights and biases", low=1e-3, high=100.0)
+    rows_per_machine: int = parameter(4, "rows that share a machine", low=1, high=1 << 20)
+    constant_fraction: float = parameter(0.5, "share of constant parents, when used alone", low=0.0, high=1.0)
+
+    def validate(self) -> None:
+        if self.multiplier_low > self.multiplier_high:
+            self.reject("multiplier_low", f"0 to multiplier_high = {self.multiplier_high:g}")
+
+    def _write(self, draw: Draw, condition: Tokens, seeds: Tokens) -> Block:
+        rows, length = condition.shape
+        tokens, chance = np.empty((rows, length), dtype=self.token_dtype), np.empty((rows, length), dtype=np.float32)
+        local = machine_of_row(rows, self.rows_per_machine)
+        machines = int(local.max()) + 1
+        multiplier = draw("multipliers").uniform(self.multiplier_low, self.multiplier_high, machines)
+        uniform = draw("tokens").random((rows, length))
+        rng = draw("weights")
+        for m in range(machines):
+            mine = slice(m, rows, machines)  # as machine_of_row deals them
+            weights = self._weights(rng, float(multiplier[m]))
+            tokens[mine], chance[mine] = _run(
+                weights, condition[mine], seeds[mine], uniform[mine], np.float32(self.temperature)
+            )
+        return Block(
+            tokens=tokens,
+            machine=draw.machine_ids(local),
+            floor_nats=np.maximum(-np.log(chance), np.float32(0)),
+            info={"multiplier": multiplier[local]},
+        )
+
+    def _weights(self, rng: np.random.Generator, multiplier: float) -> Weights:
+        """A fresh machine."""
+        h, a, layers = self.hidden, self.alphabet_size, self.layers
+        shapes = [(a, h), (2, h, 4 * h), (layers - 1, h, 4 * h), (layers, h, 4 * h), (2, layers, 4 * h), (h, a), (a,)]
+        sizes = [int(np.prod(shape)) for shape in shapes]
+        raw = np.split(random_words(rng, sum(sizes)), np.cumsum(sizes)[:-1])
+        bound = h**-0.5
+        lstm = bound * multiplier ** (layers if self.compound_multiplier else 1)
+        scales = [0.0, lstm, lstm, lstm, lstm, bound * self.head_multiplier, bound * self.head_multiplier]
+        embedding = normal_quantiles()[raw[0]] * np.float32(self.embedding_multiplier)
+        rest = [scaled_uniform(r, s).reshape(shape) for r, s, shape in zip(raw[1:], scales[1:], shapes[1:], strict=True)]
+        inputs, up, recurrent, biases, head, head_bias = rest
+        return Weights(embedding.reshape(a, h), inputs, up, recurrent, biases[0] + biases[1], head, head_bias)
+
+
+class Weights(NamedTuple):
+    """One machine. Matrices are stored input first, so that a product runs along the outputs."""
+
+    embedding: Floats  # [A, H]
+    inputs: Floats  # [2, H, J] of the first layer: from the token before, from the conditioning token
+    up: Floats  # [L-1, H, J] from the layer below
+    recurrent: Floats  # [L, H, J]
+    bias: Floats  # [L, J] the sum of PyTorch's two
+    head: Floats  # [H, A]
+    head_bias: Floats  # [A]
+
+
+@kernel
+def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np.float64], temperature: Any) -> Any:
+    """(tokens [R, T], probability of each [R, T]): one machine writes the rows of its parents, in step."""
+    rows, length = condition.shape
+    layers, hidden, wide = weights.recurrent.shape
+    size = weights.embedding.shape[0]
+    given = seeds.shape[1]
+    tokens = np.empty((rows, length), dtype=condition.dtype)
+    chance = np.ones((rows, length), dtype=np.float32)
+    tokens[:, :given] = seeds
+    of_condition, slot_of_condition = _tabulate(weights.embedding, weights.inputs[1], condition)
+    # What a token of its own adds to the gates is computed when it is first written: regular machines use few.
+    of_token = np.empty((min(size, rows * length), wide), dtype=np.float32)
+    slot_of_token = np.full(size, -1, dtype=np.int64)
+    used = 0
+    state, cell = np.zeros((layers, rows, hidden), dtype=np.float32), np.zeros((layers, rows, hidden), dtype=np.float32)
+    gates, logits = np.empty((rows, wide), dtype=np.float32), np.empty((rows, size), dtype=np.float32)
+    near, weight = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.float32)
+    for t in range(1, length):
+        for row in range(rows):
+            before = tokens[row, t - 1]
+            if slot_of_token[before] < 0:
+                slot_of_token[before] = used
+                of_token[used] = 0
+                add_product(of_token[used : used + 1], weights.embedding[before : before + 1], weights.inputs[0], 1)
+                used += 1
+            own, other = of_token[slot_of_token[before]], of_condition[slot_of_condition[condition[row, t]]]
+            gate, bias = gates[row], weights.bias[0]
+            for j in range(wide):
+                gate[j] = bias[j] + own[j] + other[j]
+        for layer in range(layers):
+            if layer > 0:
+                gates[:] = weights.bias[layer]
+                add_product(gates, state[layer - 1], weights.up[layer - 1], rows)
+            add_product(gates, state[layer], weights.recurrent[layer], rows)
+            _activate(gates, cell[layer], state[layer])
+        if t >= given:
+            logits[:] = weights.head_bias
+            add_product(logits, state[layers - 1], weights.head, rows)
+            for row in range(rows):
+                tokens[row, t], chance[row, t] = choose(logits[row], temperature, uniform[row, t], near, weight)
+    return tokens, chance
+
+
+@kernel
+def _tabulate(embedding: Floats, inputs: Floats, condition: Tokens) -> Any:
+    """(table [n, J], slot [A]): what each of the n tokens that occur adds to the gates, and which line is whose."""
+    slot = np.full(embedding.shape[0], -1, dtype=np.int64)
+    found = np.empty((min(embedding.shape[0], condition.size), embedding.shape[1]), dtype=np.float32)
+    used = 0
+    for token in condition.flat:
+        if slot[token] < 0:
+            slot[token] = used
+            found[used] = embedding[token]
+            used += 1
+    table = np.zeros((used, inputs.shape[1]), dtype=np.float32)
+    add_product(table, found, inputs, used)
+    return table, slot
+
+
+@kernel
+def _activate(gates: Floats, cell: Floats, state: Floats) -> None:
+    """The LSTM's step from gate sums [R, J] to cell and state [R, H]."""
+    rows, hidden = cell.shape
+    for row in range(rows):
+        g, c, h = gates[row], cell[row], state[row]
+        for j in range(hidden):
+            new = sigmoid(g[hidden + j]) * c[j] + sigmoid(g[j]) * tanh(g[2 * hidden + j])
+            # Denormal numbers would cost a hundred cycles each; nothing can tell 1e-20 from 0 here.
+            c[j] = new if abs(new) > np.float32(1e-20) else np.float32(0)
+            h[j] = sigmoid(g[3 * hidden + j]) * tanh(c[j])
