@@ -1,0 +1,184 @@
+"""A look at what a source writes: a few numbers, and rows as coloured text, as HTML, or as a picture."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import dataclasses
+import functools
+import html
+import os
+import struct
+import sys
+import typing
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uprior.sources._base import Source
+from uprior.spec import Spec
+
+Tokens = NDArray[np.unsignedinteger[Any]]
+
+# One glyph per token: ASCII without space, quotes and HTML's special characters, then Latin letters. Larger alphabets show
+# as blocks.
+_GLYPHS = (
+    "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    + "!#$%()*+,-./:;=?@[]^_{|}~"
+    + "".join(chr(code) for code in range(0xC0, 0x180) if chr(code).isalpha())
+)[:256]
+_COLOURS = 256
+
+
+def look(source: Source, rows: int, length: int, seed: int) -> dict[str, Any]:
+    """What a first look shows, as plain JSON values.
+
+    source          the spec in one line
+    rows            the rows themselves, lists of token ids
+    entropy_bits    mean over rows of the empirical entropy of single tokens, bits per token
+    deflate_ratio   mean over rows of raw deflate's size over the row's own (one byte per token up to 256 symbols)
+    floor_bits      mean floor where known, bits per token; None where the source knows none
+    scored_share    share of the tokens that count in the loss
+    machines        number of machines that wrote the rows
+    info            name -> [least, greatest] of what the source records per row
+    """
+    block = source.block(seed, 0, rows=rows, length=length)
+    floor = block.floor_nats
+    known = None if floor is None or np.isnan(floor).all() else float(np.nanmean(floor) / np.log(2))
+    return {
+        "source": describe(source),
+        "rows": block.tokens.tolist(),
+        "entropy_bits": float(np.mean([entropy_bits(row) for row in block.tokens])),
+        "deflate_ratio": float(np.mean([deflate_ratio(row, source.alphabet_size) for row in block.tokens])),
+        "floor_bits": known,
+        "scored_share": 1.0 if block.scored is None else float(block.scored.mean()),
+        "machines": len(np.unique(block.machine)),
+        "info": {name: [values.min().item(), values.max().item()] for name, values in block.info.items()},
+    }
+
+
+def describe(spec: Spec) -> str:
+    """The spec in one line, as the command line reads it: the name and the fields that differ from the defaults.
+
+    >>> from uprior.sources import Pointwise
+    >>> describe(Pointwise(max_symbols=4))
+    'pointwise:max_symbols=4'
+    """
+    changed = [
+        f"{field.name}={_value_text(getattr(spec, field.name))}"
+        for field in dataclasses.fields(typing.cast(Any, spec))
+        if getattr(spec, field.name) != field.default
+    ]
+    return spec.name + (":" + ",".join(changed) if changed else "")
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "(" + ",".join(map(_value_text, value)) + ")"
+    if isinstance(value, Spec):
+        text = describe(value)
+        return f"({text})" if ":" in text else text
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def entropy_bits(row: Tokens) -> float:
+    """Empirical entropy of the single tokens of a row, in bits per token.
+
+    >>> entropy_bits(np.array([5, 5, 7, 7], dtype=np.uint16))
+    1.0
+    """
+    share = np.unique(row, return_counts=True)[1] / len(row)
+    return float(-(share * np.log2(share)).sum()) + 0.0  # no minus zero
+
+
+def deflate_ratio(row: Tokens, alphabet_size: int) -> float:
+    """Size of a row after raw deflate over its size before: one, two or four bytes per token, by the alphabet."""
+    narrow = np.uint8 if alphabet_size <= 1 << 8 else "<u2" if alphabet_size <= 1 << 16 else "<u4"
+    raw = row.astype(narrow).tobytes()
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return len(compressor.compress(raw) + compressor.flush()) / len(raw)
+
+
+# ------------------------------------------------------------------ rows to look at
+
+
+def glyph(token: int, alphabet_size: int) -> str:
+    """One printable character for a token; a block where the alphabet has more symbols than we have characters."""
+    return _GLYPHS[token] if alphabet_size <= len(_GLYPHS) else "█"
+
+
+@functools.cache
+def palette() -> tuple[tuple[int, int, int], ...]:
+    """256 fixed colours; token t has number t mod 256. Neighbouring tokens differ clearly in hue."""
+    golden = (
+        0.6180339887498949  # steps of the golden ratio around the circle of hues never come close to each other soon
+    )
+    colours = []
+    for t in range(_COLOURS):
+        lightness = (0.42, 0.62, 0.80)[t % 3]
+        red, green, blue = colorsys.hls_to_rgb((0.58 + golden * t) % 1.0, lightness, (0.72, 0.58)[t % 2])
+        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return tuple(colours)
+
+
+def terminal_lines(tokens: Tokens, alphabet_size: int, *, colour: bool | None = None) -> list[str]:
+    """One line per row: a coloured cell per token, or plain characters.
+
+    ``colour`` None asks standard output: colours on a terminal, none in a file or a pipe, none where NO_COLOR is set. Without
+    colour a large alphabet shows each token as one of 256 characters, by its remainder.
+    """
+    if colour is None:
+        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if not colour:
+        return ["".join(_GLYPHS[token % len(_GLYPHS)] for token in row) for row in tokens.tolist()]
+    return ["".join(_ansi_cell(token, alphabet_size) for token in row) + "\x1b[0m" for row in tokens.tolist()]
+
+
+@functools.cache
+def _ansi_cell(token: int, alphabet_size: int) -> str:
+    colour = palette()[token % _COLOURS]
+    red, green, blue = colour
+    if alphabet_size > len(_GLYPHS):
+        return f"\x1b[38;2;{red};{green};{blue}m█"
+    ink = "30" if _is_light(colour) else "97"
+    return f"\x1b[48;2;{red};{green};{blue};{ink}m{glyph(token, alphabet_size)}"
+
+
+def html_lines(tokens: Tokens, alphabet_size: int) -> str:
+    """The same as HTML: one <div> per row, one <span> per token, every character escaped."""
+    rows = ["".join(_html_cell(token, alphabet_size) for token in row) for row in tokens.tolist()]
+    return "".join(f"<div>{row}</div>" for row in rows)
+
+
+@functools.cache
+def _html_cell(token: int, alphabet_size: int) -> str:
+    colour = palette()[token % _COLOURS]
+    ink = "#111" if _is_light(colour) else "#fff"
+    style = f"background:#{bytes(colour).hex()};color:{ink}"
+    return f'<span style="{style}">{html.escape(glyph(token, alphabet_size))}</span>'
+
+
+def _is_light(colour: tuple[int, int, int]) -> bool:
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue > 140
+
+
+def png(tokens: Tokens) -> bytes:
+    """The rows as a picture, one pixel per token (an 8-bit palette PNG, to be shown enlarged without smoothing)."""
+    height, width = tokens.shape
+    pixels = np.zeros((height, width + 1), dtype=np.uint8)  # each line begins with filter 0
+    pixels[:, 1:] = tokens % _COLOURS
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    colours = b"".join(map(bytes, palette()))
+    chunks = ((b"IHDR", header), (b"PLTE", colours), (b"IDAT", zlib.compress(pixels.tobytes(), 9)), (b"IEND", b""))
+    body = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def png_data_url(tokens: Tokens) -> str:
+    """The picture as a data: address for an <img>."""
+    return "data:image/png;base64," + base64.b64encode(png(tokens)).decode("ascii")
