@@ -40,6 +40,8 @@ _EIGHT, _HALF, _ONE = np.float32(8.0), np.float32(0.5), np.float32(1.0)
 _LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950409), np.float32(0.693359375), np.float32(-2.12194440055e-4)
 _T2, _T3, _T4, _T5, _T6, _T7 = (np.float32(1 / f) for f in (2, 6, 24, 120, 720, 5040))
 _EXP_LOW, _EXP_HIGH = np.float32(-80.0), np.float32(80.0)
+# Adding 1.5 * 2^23 rounds a float32 to a whole number n and leaves n in the lowest bits of its representation.
+_ROUNDER, _BITS_OF_ONE = np.float32(12582912.0), np.int64(127 << 23)
 
 
 @inlined
@@ -64,10 +66,11 @@ def exp(x: Any) -> Any:
     """exp of a float32 between -80 and 80, clamped there, to a relative 2e-7."""
     x = x if x < _EXP_HIGH else _EXP_HIGH
     x = x if x > _EXP_LOW else _EXP_LOW
-    n = np.floor(x * _LOG2_E + _HALF)
+    shifted = x * _LOG2_E + _ROUNDER
+    n = shifted - _ROUNDER
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
     p = (((((_T7 * r + _T6) * r + _T5) * r + _T4) * r + _T3) * r + _T2) * r * r + r + _ONE
-    return p * np.int32((np.int64(n) + 127) << 23).view(np.float32)
+    return p * np.int32((np.float32(shifted).view(np.int32) << 23) + _BITS_OF_ONE).view(np.float32)
 
 
 @kernel
@@ -163,6 +166,19 @@ def choose(logits: Floats, temperature: Any, uniform: float, near: NDArray[np.in
             picked = i
             break
     return near[picked], weight[picked] / total
+
+
+@kernel
+def chance_of(logits: Floats, temperature: Any, token: int) -> Any:
+    """The probability with which ``choose`` takes this token."""
+    top, total = largest(logits), 0.0
+    if temperature == 0:
+        return 1.0 if np.argmax(logits) == token else 0.0
+    threshold = top - CUT_NATS * temperature
+    for j in range(logits.shape[0]):
+        if logits[j] >= threshold:
+            total += exp((logits[j] - top) / temperature)
+    return exp((logits[token] - top) / temperature) / total if logits[token] >= threshold else 0.0
 
 
 @kernel
