@@ -37,11 +37,11 @@ TOY: Grammar = {
     "SENTENCE": _evenly("PHRASE+ +ACTION"),
     "PHRASE": _evenly("DETERMINER+ +NOUN", "DETERMINER+ +ADJECTIVE+ +NOUN"),
     "ACTION": _evenly("slept", "VERB+ +PHRASE", "VERB+ +PHRASE+ +PREPOSITION+ +PHRASE"),
-    "DETERMINER": _evenly("a", "the"),
-    "NOUN": _evenly("dog", "cat", "robot", "wizard"),
-    "ADJECTIVE": _evenly("old", "green", "quick"),
-    "VERB": _evenly("sees", "likes", "finds"),
-    "PREPOSITION": _evenly("near", "under"),
+    "DETERMINER": _evenly("a", "the", "some", "every"),
+    "NOUN": _evenly("dog", "cat", "robot", "wizard", "river", "piano", "farmer", "engine", "mirror", "island", "uncle", "ghost"),
+    "ADJECTIVE": _evenly("old", "green", "quick", "happy", "tiny", "broken", "famous", "loud"),
+    "VERB": _evenly("sees", "likes", "finds", "paints", "follows", "forgets", "visits", "warns"),
+    "PREPOSITION": _evenly("near", "under", "behind", "without"),
 }
 TOY2: Grammar = {
     "EXPRESSION": ((0.6, ("VARIABLE",)), (0.4, ("(", "EXPRESSION", "OPERATOR", "EXPRESSION", ")"))),
@@ -68,7 +68,7 @@ class Synthetic(Corpus):
 
     champ      256 consecutive numbers in hexadecimal, the first uniform below 2**24 - 256, run together; then "|"
     dyck       a round bracket opened, then more with P(open) = 7/16 until all are closed; then "|"
-    ndfa       one of the words abc! uvw! klm!, geometric(1/4) times (from once on), between two s; then "|"
+    ndfa       one of the words abc! uvw! klm!, geometric(1/4) times (from 0 on), between two s; then "|"
     toy        a sentence of an English-like grammar of eight rules, alternatives equally likely; then "|"
     toy2       an arithmetic expression of x y z, + - * / ^ and brackets, with given probabilities; then "|"
     bits       two random words of 5 bits, then their xor, and, or and equality; then "|"
@@ -149,7 +149,7 @@ def _dyck(rng: np.random.Generator) -> Iterator[str]:
 
 def _ndfa(rng: np.random.Generator) -> Iterator[str]:
     while True:
-        yield "s" + NDFA_WORDS[rng.integers(3)] * int(rng.geometric(NDFA_STOP)) + "s|"
+        yield "s" + NDFA_WORDS[rng.integers(3)] * (int(rng.geometric(NDFA_STOP)) - 1) + "s|"
 
 
 def _bits(rng: np.random.Generator) -> Iterator[str]:
@@ -214,8 +214,9 @@ def _dyck_bits() -> float:
 
 
 def _ndfa_bits() -> float:
-    times = 1 / NDFA_STOP
-    bits = math.log2(len(NDFA_WORDS)) + times * entropy_bits(NDFA_STOP, 1 - NDFA_STOP)
+    times = 1 / NDFA_STOP - 1
+    # One decision to go on or stop per repetition and one to stop; which word it is shows only where there is one.
+    bits = (1 - NDFA_STOP) * math.log2(len(NDFA_WORDS)) + (times + 1) * entropy_bits(NDFA_STOP, 1 - NDFA_STOP)
     return bits / (2 + times * len(NDFA_WORDS[0]) + 1)
 
 

@@ -1,1 +1,19 @@
-"""."""
+"""Room 3: one measurement per file. Nothing here imports torch or numba before it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from uprior.evals._base import PositionBits, Predictor, Uniform
+from uprior.evals.bits_per_byte import BASELINES, baselines, evaluate
+
+__all__ = ["BASELINES", "Markov", "MarkovMix", "Model", "PositionBits", "Predictor", "Uniform", "baselines", "evaluate"]
+
+_LAZY = {"Markov": "markov", "MarkovMix": "markov", "Model": "model"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"uprior.evals.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
