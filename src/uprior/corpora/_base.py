@@ -103,12 +103,10 @@ class Corpus(Spec):
         if share < 1e-9:
             return f"{given}; give other fractions, as in train_fraction=0.5"
         needed = math.ceil((context + self.align) / share)  # a row more than one window: both cuts may round against us
-        fits = 1 << max(0, held.bit_length() - 1)
-        way_out = f"give --context {fits} or a longer file" if fits >= 4 else "give a longer file"
-        return f"{given}; a window of {context} needs at least {needed:,} bytes; {way_out}"
+        return f"{given}; a window of {context} needs at least {needed:,} bytes; {way_out(held)}"
 
 
-def windows(data: Bytes, count: int, context: int, key: tuple[Key, ...], *, align: int = 1) -> Bytes:
+def windows(data: Bytes, count: int, context: int, key: Key | tuple[Key, ...], *, align: int = 1) -> Bytes:
     """[W, context] uint8: ``count`` windows of ``data`` at random starts, keyed by ``key``.
 
     Starts are multiples of ``align``. No window comes twice before every possible one has come once. Windows may overlap.
@@ -128,6 +126,16 @@ def windows(data: Bytes, count: int, context: int, key: tuple[Key, ...], *, alig
     starts = np.concatenate([*rounds, rest]).astype(np.int64) * align
     out: Bytes = data[starts[:, None] + np.arange(context)]
     return out
+
+
+def way_out(held: int) -> str:
+    """What to type when ``held`` bytes are too few: the largest power of two as context that still fits.
+
+    >>> way_out(90)
+    'give --context 64 or a longer file'
+    """
+    fits = 1 << max(0, held.bit_length() - 1)
+    return f"give --context {fits} or a longer file" if fits >= 4 else "give a longer file"
 
 
 def possible_windows(size: int, context: int, align: int = 1) -> int:

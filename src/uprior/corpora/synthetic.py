@@ -38,7 +38,9 @@ TOY: Grammar = {
     "PHRASE": _evenly("DETERMINER+ +NOUN", "DETERMINER+ +ADJECTIVE+ +NOUN"),
     "ACTION": _evenly("slept", "VERB+ +PHRASE", "VERB+ +PHRASE+ +PREPOSITION+ +PHRASE"),
     "DETERMINER": _evenly("a", "the", "some", "every"),
-    "NOUN": _evenly("dog", "cat", "robot", "wizard", "river", "piano", "farmer", "engine", "mirror", "island", "uncle", "ghost"),
+    "NOUN": _evenly(
+        "dog", "cat", "robot", "wizard", "river", "piano", "farmer", "engine", "mirror", "island", "uncle", "ghost"
+    ),
     "ADJECTIVE": _evenly("old", "green", "quick", "happy", "tiny", "broken", "famous", "loud"),
     "VERB": _evenly("sees", "likes", "finds", "paints", "follows", "forgets", "visits", "warns"),
     "PREPOSITION": _evenly("near", "under", "behind", "without"),

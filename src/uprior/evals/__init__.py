@@ -8,9 +8,19 @@ from typing import Any
 from uprior.evals._base import PositionBits, Predictor, Uniform
 from uprior.evals.bits_per_byte import BASELINES, baselines, evaluate
 
-__all__ = ["BASELINES", "Markov", "MarkovMix", "Model", "PositionBits", "Predictor", "Uniform", "baselines", "evaluate"]
+__all__ = [
+    "BASELINES",
+    "Markov",
+    "MarkovMix",
+    "ModelPredictor",
+    "PositionBits",
+    "Predictor",
+    "Uniform",
+    "baselines",
+    "evaluate",
+]
 
-_LAZY = {"Markov": "markov", "MarkovMix": "markov", "Model": "model"}
+_LAZY = {"Markov": "markov", "MarkovMix": "markov", "ModelPredictor": "model"}
 
 
 def __getattr__(name: str) -> Any:

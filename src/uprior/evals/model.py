@@ -19,7 +19,7 @@ MAX_LOGITS = 1 << 26
 MAX_TOKENS = 1 << 14
 
 
-class Model(Predictor):
+class ModelPredictor(Predictor):
     """Reads each window with a causal model and takes the probabilities of its bytes as they come.
 
     ``model`` is a torch module called as ``model(input_ids=[B, T-1] int64, use_cache=False)`` with logits [B, T-1, V], as
