@@ -1,1 +1,61 @@
-"""Pre-train transformers on random computation, before any real data is seen, and measure what that buys."""
+"""Pre-train transformers on random computation, before any real data is seen, and measure what that buys.
+
+    stream = uprior.Stream(Iterated(RandomLSTM(hidden=64)), seed=0, batch_size=64, length=512, vocab=256)
+    model = uprior.build("llama-5m", vocab=256, context=512)
+    uprior.pretrain(model, stream, tokens=20_000_000, out="runs/warm")
+    scores = uprior.evaluate(model, "mydata.txt")
+    study = uprior.compare("runs/warm", data="mydata.txt", seeds=3)
+    study.report("report.html")
+
+Names are imported when first used, so that listing sources or asking for help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from uprior.comparing import Comparison as Comparison
+    from uprior.comparing import compare as compare
+    from uprior.data.stream import CorpusStream as CorpusStream
+    from uprior.data.stream import Stream as Stream
+    from uprior.data.vocabulary import Vocabulary as Vocabulary
+    from uprior.errors import UpriorError as UpriorError
+    from uprior.experiment import evaluate as evaluate
+    from uprior.experiment import pretrain as pretrain
+    from uprior.models.folder import load_model as load
+    from uprior.models.presets import build as build
+
+_HOME = {
+    "Comparison": "uprior.comparing",
+    "CorpusStream": "uprior.data.stream",
+    "Stream": "uprior.data.stream",
+    "UpriorError": "uprior.errors",
+    "Vocabulary": "uprior.data.vocabulary",
+    "build": "uprior.models.presets",
+    "compare": "uprior.comparing",
+    "evaluate": "uprior.experiment",
+    "load": "uprior.models.folder:load_model",
+    "pretrain": "uprior.experiment",
+}
+
+__all__ = [
+    "Comparison",
+    "CorpusStream",
+    "Stream",
+    "UpriorError",
+    "Vocabulary",
+    "build",
+    "compare",
+    "evaluate",
+    "load",
+    "pretrain",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'uprior' has no attribute {name!r}")
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)

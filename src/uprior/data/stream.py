@@ -9,29 +9,20 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from uprior import sources
 from uprior.data.vocabulary import Vocabulary
 from uprior.errors import CorpusError, SpecError
 from uprior.rng import generator
+from uprior.sources import Source
 from uprior.spec import Spec
-from uprior.types import SPLITS, Batch, Block
-
-
-class _Source(Protocol):
-    """What a stream needs of a source (room 1 stays below this layer's imports of it)."""
-
-    @property
-    def alphabet_size(self) -> int: ...
-    @property
-    def fingerprint(self) -> str: ...
-    def block(self, seed: int, index: int, *, rows: int, length: int, split: str = "train") -> Block: ...
-    def to_dict(self) -> dict[str, Any]: ...
+from uprior.types import SPLITS, Batch
 
 
 class _Corpus(Protocol):
@@ -132,7 +123,7 @@ class Stream(BatchStream):
 
     def __init__(
         self,
-        source: _Source,
+        source: Source,
         *,
         seed: int = 0,
         batch_size: int = 64,
@@ -162,6 +153,13 @@ class Stream(BatchStream):
             "vocab": self.vocabulary.to_dict(),
             "block_rows": self.block_rows,
         }
+
+    @classmethod
+    def from_description(cls, data: Mapping[str, Any]) -> Stream:
+        """The stream that ``describe`` recorded."""
+        vocab = {k: v for k, v in data["vocab"].items() if k not in ("name", "version")}
+        options = {key: data[key] for key in ("seed", "split", "batch_size", "length", "block_rows")}
+        return cls(sources.revive(data["source"]), vocab=Vocabulary(**vocab), **options)
 
     def batch(self, step: int) -> Batch:
         if step < 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ def save_model(model: Any, folder: Path) -> None:
 
     The folder appears complete or not at all.
     """
-    with new_folder(folder) as temporary:
+    with new_folder(folder) as temporary, _no_progress_bars():
         model.save_pretrained(temporary)
         if model.config.vocab_size >= 256:
             byte_tokenizer().save_pretrained(temporary)
@@ -34,9 +36,10 @@ def load_model(path: str | Path) -> Any:
     folder = find_model(Path(path))
     verify_folder(folder)
     try:
-        model, info = AutoModelForCausalLM.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
-        )
+        with _no_progress_bars():
+            model, info = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
+            )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0]
         raise CheckpointError(f"cannot open {folder} as a causal language model: {reason}") from error
@@ -74,6 +77,20 @@ def _is_unfinished_run(path: Path) -> bool:
         return bool(json.loads((path / "config.json").read_text("utf-8")).get("kind") == "pretrain")
     except (OSError, ValueError, AttributeError):
         return False
+
+
+@contextlib.contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """transformers draws bars for work of milliseconds; ours is the progress that users watch."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def byte_tokenizer() -> Any:

@@ -6,6 +6,7 @@ Any other causal model of ``transformers`` can be passed wherever a preset's nam
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +55,27 @@ def build(name: str, *, vocab: int = 256, context: int = 512, seed: int = 0) -> 
     for what, value in (("vocab", vocab), ("context", context)):
         if value < 2:
             raise SpecError(f"model {name}: {what} = {value} is not allowed; allowed: a whole number from 2")
+    return _seeded(config_of(PRESETS[name], vocab, context), seed)
+
+
+def fresh_like(model: Any, *, seed: int) -> Any:
+    """A model of the same configuration with fresh weights, a pure function of configuration and seed."""
+    return _seeded(copy.deepcopy(model.config), seed)
+
+
+def _seeded(config: Any, seed: int) -> Any:
+    from transformers import AutoModelForCausalLM
+
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(digest("model", name, seed)[:7], "little"))
-        return _from_config(PRESETS[name], vocab, context)
+        torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
+        return AutoModelForCausalLM.from_config(config)
 
 
-def _from_config(preset: Preset, vocab: int, context: int) -> Any:
-    from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig
+def config_of(preset: Preset, vocab: int, context: int) -> Any:
+    """The transformers configuration of a preset."""
+    from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig
 
-    # Id 0 stands for "no special token": a byte model has none, and generation needs some value.
+    # A byte model has no special tokens.
     common = {"vocab_size": vocab, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "use_cache": False}
     if preset.family == "llama":
         config: Any = LlamaConfig(
@@ -97,7 +110,7 @@ def _from_config(preset: Preset, vocab: int, context: int) -> Any:
             hidden_dropout=0.0,
             **common,
         )
-    return AutoModelForCausalLM.from_config(config)
+    return config
 
 
 def context_of(model: Any) -> int | None:

@@ -1,0 +1,31 @@
+# Everything a newcomer needs: `make demo` does the main job, `make test` runs the tests. Each sets itself up.
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/uprior run demo --out demo $(if $(DATA),--eval $(DATA))
+
+test: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# The environment is made once, and again only when the list of packages changes.
+.venv/installed: pyproject.toml constraints/pins.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/pins.txt -e .
+	touch $@
+
+.venv/installed-dev: pyproject.toml constraints/pins.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/pins.txt -e '.[dev]'
+	touch $@ .venv/installed
+
+clean:
+	rm -rf .venv demo runs

@@ -1,0 +1,6 @@
+"""Shared set-up: one thread, no network, and the library's caches in place."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
