@@ -98,9 +98,9 @@ class Corpus(Spec):
     def _too_short(self, split: str, held: int, context: int) -> str:
         """What was given, what is needed, what to type."""
         shares = {"train": self.train_fraction, "validation": self.validation_fraction}
-        share = shares.get(split, 1 - self.train_fraction - self.validation_fraction)
+        share = round(shares.get(split, 1 - self.train_fraction - self.validation_fraction), 9)
         given = f"{self.label} has {self.content.size:,} bytes, {held:,} of them in its {split} split"
-        if share < 1e-9:
+        if share == 0:
             return f"{given}; give other fractions, as in train_fraction=0.5"
         needed = math.ceil((context + self.align) / share)  # a row more than one window: both cuts may round against us
         return f"{given}; a window of {context} needs at least {needed:,} bytes; {way_out(held)}"
