@@ -1,16 +1,17 @@
 """Neural arithmetic that gives the same bits on every IEEE machine, in kernels that release the GIL.
 
-Matrix products of a BLAS, and exp and tanh of a C library, differ in their last bits between libraries, machines and
-thread counts; a token sampled from them then differs too, and in a chaotic network so does everything after it. Here every
-sum is taken in one fixed order, functions are polynomials, and nothing is fused or reordered (no fastmath): the compiler
-may only work on several *outputs* at once. float32 throughout.
+Matrix products of a BLAS, and exp and tanh of a C library, differ in their last bits between libraries,
+machines and thread counts; a token sampled from them then differs too, and in a chaotic network so does
+everything after it. Here every sum is taken in one fixed order, functions are polynomials, and nothing is fused
+or reordered (no fastmath): the compiler may only work on several *outputs* at once. float32 throughout.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -18,9 +19,23 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-# numpy's error model: a division that could raise would keep the compiler from working on several elements at once.
-kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
-inlined = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def kernel(function: Function) -> Function:
+    """Compile for exactness and speed, and keep the machine code on disk.
+
+    numpy's error model: a division that could raise would keep the compiler from working on several elements at
+    once. What is kept on disk is renewed when the kernel's own file changes, not when a file it takes functions
+    from does: after an edit of this file, remove ``__pycache__``.
+    """
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inlined(function: Function) -> Function:
+    """The same for small functions that are written out where they are used."""
+    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")(function))
+
 
 # A token whose logit is this many nats below the largest is never written: the distribution is cut there, and the
 # probabilities reported are those of the cut distribution. e^-17 is about the resolution of float32.
@@ -143,8 +158,9 @@ def largest(values: Floats) -> Any:
 def choose(logits: Floats, temperature: Any, uniform: float, near: NDArray[np.int64], weight: Floats) -> Any:
     """(token, probability): a sample from softmax(logits / temperature) by inverse distribution function.
 
-    ``uniform`` is in [0, 1); temperature 0 takes the first of the largest. ``near`` [A] and ``weight`` [A] are working space. The
-    distribution is cut at CUT_NATS below the largest, so that near-argmax costs a handful of exponentials.
+    ``uniform`` is in [0, 1); temperature 0 takes the first of the largest. ``near`` [A] and ``weight`` [A] are
+    working space. The distribution is cut at CUT_NATS below the largest, so that near-argmax costs a handful of
+    exponentials.
     """
     top = largest(logits)
     count = 0
@@ -195,7 +211,8 @@ def scaled_uniform(words: NDArray[np.uint16], bound: Any) -> Any:
 def normal_quantiles() -> Floats:
     """[65536] the midpoints of 65,536 equally likely parts of N(0, 1); a 16-bit word picks one. The largest is 4.17.
 
-    A table, because a ziggurat takes logarithms from the C library, which differ in the last bit between systems.
+    A table, because a ziggurat takes logarithms from the C library, which differ in the last bit between
+    systems.
     """
     inverse = NormalDist().inv_cdf
     upper = np.array([inverse(0.5 + (i + 0.5) / 65536) for i in range(32768)], dtype=np.float32)

@@ -10,8 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._base import Draw, machine_of_row
-from uprior.sources._exact import Floats, add_product, choose, kernel, normal_quantiles, random_words
-from uprior.sources._exact import scaled_uniform, sigmoid, tanh
+from uprior.sources._exact import (
+    Floats,
+    add_product,
+    choose,
+    kernel,
+    normal_quantiles,
+    random_words,
+    scaled_uniform,
+    sigmoid,
+    tanh,
+)
 from uprior.sources._machines import MachineSource, Tokens
 from uprior.spec import parameter
 from uprior.types import Block
@@ -25,21 +34,24 @@ class RandomLSTM(MachineSource):
     """Random LSTMs that write near-deterministically, reading a seed and, position by position, another row.
 
     Machine: the weights of one LSTM with embedding and output layer, together with the parents of the row; a
-    continuum of them. At position t the input is the embedding of its own token t-1 beside that of token t of the
-    conditioning row (one table); the first ``seed_tokens`` tokens are a slice of the seed row. Initial weights are PyTorch's: embedding
-    N(0, 1), the rest U(-1/√hidden, 1/√hidden); then LSTM weights and biases are multiplied by m ~ U(multiplier_low,
-    multiplier_high), drawn once per machine. Small m writes regular rows, large m chaotic ones; ``info["multiplier"]``.
+    continuum of them. At position t the input is the embedding of its own token t-1 beside that of token t of
+    the conditioning row (one table); the first ``seed_tokens`` tokens are a slice of the seed row. Initial
+    weights are PyTorch's: embedding N(0, 1), the rest U(-1/√hidden, 1/√hidden); then LSTM weights and biases
+    are multiplied by m ~ U(multiplier_low, multiplier_high), drawn once per machine. Small m writes regular
+    rows, large m chaotic ones; ``info["multiplier"]``.
 
-    Floor: exact for the predictor that knows weights and both parents: 0 at the seed, which is given, then -log p at the sampling
-    temperature; hence a true lower bound for any other, though far below it where the conditioning row is noise.
-    Cost: about 1.5 µs per token at the defaults, and the same bytes on every machine (``_exact``).
+    Floor: exact for the predictor that knows weights and both parents: 0 at the seed, which is given, then -log
+    p at the sampling temperature; hence a true lower bound for any other, though far below it where the
+    conditioning row is noise. Cost: about 1.5 µs per token at the defaults, and the same bytes on every machine
+    (``_exact``).
 
-    Bloem 2025, arXiv 2506.20057; ``hidden`` is his emb. Of preset "final-paper" the multiplier, temperature, seed, layer are
-    certain (paper and an independent port agree), the width 64 likely (the author's later fork). Preset "repository" has the
-    defaults of his repository since 2024-12-29, including the defect ``compound_multiplier``: the loop that scaled the
-    weights ran once per layer over all layers, so m^layers was applied. Weights have 16 random bits each. We use
-    many machines per block (he: one per step); whether he aligned conditioning token t or t-1 is not recorded. Alone, this
-    is his ablation without iteration; wrap it in ``Iterated`` for the published idea.
+    Bloem 2025, arXiv 2506.20057; ``hidden`` is his emb. Of preset "final-paper" the multiplier, temperature,
+    seed, layer are certain (paper and an independent port agree), the width 64 likely (the author's later
+    fork). Preset "repository" has the defaults of his repository since 2024-12-29, including the defect
+    ``compound_multiplier``: the loop that scaled the weights ran once per layer over all layers, so m^layers
+    was applied. Weights have 16 random bits each. We use many machines per block (he: one per step); whether he
+    aligned conditioning token t or t-1 is not recorded. Alone, this is his ablation without iteration; wrap it
+    in ``Iterated`` for the published idea.
     """
 
     name: ClassVar[str] = "random_lstm"
@@ -74,6 +86,10 @@ class RandomLSTM(MachineSource):
         if self.multiplier_low > self.multiplier_high:
             self.reject("multiplier_low", f"0 to multiplier_high = {self.multiplier_high:g}")
 
+    @property
+    def seed_length(self) -> int:
+        return self.seed_tokens
+
     def _write(self, draw: Draw, condition: Tokens, seeds: Tokens) -> Block:
         rows, length = condition.shape
         tokens, chance = np.empty((rows, length), dtype=self.token_dtype), np.empty((rows, length), dtype=np.float32)
@@ -105,7 +121,9 @@ class RandomLSTM(MachineSource):
         lstm = bound * multiplier ** (layers if self.compound_multiplier else 1)
         scales = [0.0, lstm, lstm, lstm, lstm, bound * self.head_multiplier, bound * self.head_multiplier]
         embedding = normal_quantiles()[raw[0]] * np.float32(self.embedding_multiplier)
-        rest = [scaled_uniform(r, s).reshape(shape) for r, s, shape in zip(raw[1:], scales[1:], shapes[1:], strict=True)]
+        rest = [
+            scaled_uniform(r, s).reshape(shape) for r, s, shape in zip(raw[1:], scales[1:], shapes[1:], strict=True)
+        ]
         inputs, up, recurrent, biases, head, head_bias = rest
         return Weights(embedding.reshape(a, h), inputs, up, recurrent, biases[0] + biases[1], head, head_bias)
 

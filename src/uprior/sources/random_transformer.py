@@ -11,8 +11,18 @@ from numpy.typing import NDArray
 
 from uprior.rng import generator
 from uprior.sources._base import Draw, machine_of_row
-from uprior.sources._exact import Floats, add_product, chance_of, choose, exp, kernel, largest, normal_quantiles
-from uprior.sources._exact import random_words, sigmoid
+from uprior.sources._exact import (
+    Floats,
+    add_product,
+    chance_of,
+    choose,
+    exp,
+    kernel,
+    largest,
+    normal_quantiles,
+    random_words,
+    sigmoid,
+)
 from uprior.sources._machines import MachineSource, Tokens
 from uprior.spec import parameter
 from uprior.types import Block
@@ -27,27 +37,27 @@ _UNDERFLOW = np.float32(-88.722839)
 class RandomTransformer(MachineSource):
     """Random causal transformers that rewrite another row, every position at once.
 
-    Machine: the weights of one transformer together with the row it reads; a continuum of them. Post-norm, learned absolute
-    positions, no biases in attention's inner projections, ReLU MLP four times as wide, no dropout. Position t of the
-    conditioning row gives logits of a new token, sampled at ``temperature``, and a mask logit that says whether the old token is kept
-    instead. Initial weights: embeddings N(0, 1), matrices N(0, 1/fan_in), attention and MLP times ``hidden_multiplier``, output times
-    ``output_multiplier``, biases N(0, bias_deviation²). ``mask``: "chance" keeps the old token with probability sigmoid(logit),
-    "off" never.
+    Machine: the weights of one transformer together with the row it reads; a continuum of them. Post-norm,
+    learned absolute positions, no biases in attention's inner projections, ReLU MLP four times as wide, no
+    dropout. Position t of the conditioning row gives logits of a new token, sampled at ``temperature``, and a
+    mask logit that says whether the old token is kept instead. Initial weights: embeddings N(0, 1), matrices
+    N(0, 1/fan_in), attention and MLP times ``hidden_multiplier``, output times ``output_multiplier``, biases
+    N(0, bias_deviation²). ``mask``: "chance" keeps the old token with probability sigmoid(logit), "off" never.
 
-    Floor: exact for the predictor that knows the weights and the conditioning row: -log p of the token written, by either
-    way, p = keep [token = old] + (1 - keep) softmax. Cost: about 10 µs per token at the defaults and 256 positions (attention
-    grows with length), and the same bytes on every machine (``_exact``).
+    Floor: exact for the predictor that knows the weights and the conditioning row: -log p of the token written,
+    by either way, p = keep [token = old] + (1 - keep) softmax. Cost: about 10 µs per token at the defaults and
+    256 positions (attention grows with length), and the same bytes on every machine (``_exact``).
 
-    Bloem, draft of 2024 for arXiv 2506.20057; ours is small where his has the size of the target. Preset "published" has
-    the scaling of his runs: hidden 4, output standard deviation 1/width times 2^layers (the multiplier sits inside the loop over
-    layers), zero masks whose rate is U(0, 1) per matrix, biases N(0, 1) whatever is asked for, embeddings never drawn again (one
-    pair per spec here; one per run there), and a mask that is true unless the sigmoid underflows to exactly 0. Which of the two tokens a
-    true mask took in training is not recorded; here it keeps the old one. His dropout of 0.1 is left out.
+    Bloem, draft of 2024 for arXiv 2506.20057; ours is small where his has the size of the target. Preset
+    "published" has the scaling of his runs: hidden 4, output standard deviation 1/width times 2^layers (the
+    multiplier sits inside the loop over layers), zero masks whose rate is U(0, 1) per matrix, biases N(0, 1)
+    whatever is asked for, embeddings never drawn again (one pair per spec here; one per run there), and a mask
+    that is true unless the sigmoid underflows to exactly 0. Which of the two tokens a true mask took in
+    training is not recorded; here it keeps the old one. His dropout of 0.1 is left out.
     """
 
     name: ClassVar[str] = "random_transformer"
     family: ClassVar[str] = "neural"
-    seed_tokens: ClassVar[int] = 0
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "published": {
             "layers": 16,
@@ -68,7 +78,9 @@ class RandomTransformer(MachineSource):
     heads: int = parameter(4, "attention heads", low=1, high=256)
     hidden_multiplier: float = parameter(4.0, "multiplier of attention and MLP matrices", low=0.0, high=1000.0)
     output_multiplier: float = parameter(16.0, "multiplier of the output matrix", low=0.0, high=1e6)
-    published_output: bool = parameter(False, "output deviation 1/width and multiplier to the power of layers, as published")
+    published_output: bool = parameter(
+        False, "output deviation 1/width and multiplier to the power of layers, as published"
+    )
     bias_deviation: float = parameter(1.0, "standard deviation of biases", low=0.0, high=1000.0)
     zero_masks: bool = parameter(False, "zero a random share of each matrix, the share uniform per matrix")
     fixed_embeddings: bool = parameter(False, "the same embeddings for all machines, as published")
@@ -107,7 +119,9 @@ class RandomTransformer(MachineSource):
         return Weights(
             tokens=_normal(embeddings, (size, w), 1.0),
             positions=_normal(embeddings, (length, w), 1.0),
-            qkv=self._matrices(rng, (layers, 3, w, w), hidden * w**-0.5).transpose(0, 2, 1, 3).reshape(layers, w, 3 * w),
+            qkv=self._matrices(rng, (layers, 3, w, w), hidden * w**-0.5)
+            .transpose(0, 2, 1, 3)
+            .reshape(layers, w, 3 * w),
             unify=self._matrices(rng, (layers, w, w), hidden * w**-0.5),
             unify_bias=_normal(rng, (layers, w), biases),
             up=self._matrices(rng, (layers, w, 4 * w), hidden * w**-0.5),
