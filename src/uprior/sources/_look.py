@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import html
 import os
+import shutil
 import struct
 import sys
 import typing
@@ -57,6 +58,25 @@ def look(source: Source, rows: int, length: int, seed: int) -> dict[str, Any]:
         "machines": len(np.unique(block.machine)),
         "info": {name: [values.min().item(), values.max().item()] for name, values in block.info.items()},
     }
+
+
+def render(source: Source, *, rows: int, length: int, seed: int) -> None:
+    """Write a look to standard output: the rows, as wide as the terminal where there is one, and the numbers below them."""
+    seen = look(source, rows, length, seed)
+    on_terminal = sys.stdout.isatty()
+    width = min(length, shutil.get_terminal_size().columns) if on_terminal else length
+    tokens: Tokens = np.array(seen["rows"], dtype=np.uint32)[:, :width]
+    floor = "not known" if seen["floor_bits"] is None else f"{seen['floor_bits']:.3f} bits per token"
+    lines = [
+        seen["source"],
+        *terminal_lines(tokens, source.alphabet_size),
+        f"entropy {seen['entropy_bits']:.3f} bits per token, deflate to {seen['deflate_ratio']:.1%}, floor {floor}, "
+        f"{seen['scored_share']:.0%} scored, {seen['machines']} machines",
+        *(f"{name} {low:g} to {high:g}" for name, (low, high) in seen["info"].items()),
+    ]
+    if width < length:
+        lines.append(f"(the first {width} of {length} tokens; a wider terminal shows more)")
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def describe(spec: Spec) -> str:
