@@ -117,10 +117,9 @@ def windows(data: Bytes, count: int, context: int, key: Key | tuple[Key, ...], *
             raise SpecError(f"windows: {name} = {value} is not allowed; allowed: a whole number from {low}")
     possible = possible_windows(data.size, context, align)
     if possible < 1:
-        raise CorpusError(
-            f"{data.size} bytes are shorter than one window of {context}; give a smaller context or more data"
-        )
-    rng = generator("corpora", "windows", *key)
+        raise CorpusError(f"{data.size:,} bytes are shorter than one window of {context}; {way_out(data.size)}")
+    parts: tuple[Key, ...] = key if isinstance(key, tuple) else (key,)
+    rng = generator("corpora", "windows", *parts)
     rounds = [rng.permutation(possible) for _ in range(count // possible)]
     rest = rng.choice(possible, count % possible, replace=False)
     starts = np.concatenate([*rounds, rest]).astype(np.int64) * align
