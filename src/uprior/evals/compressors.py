@@ -27,6 +27,8 @@ class Compressor(Predictor):
     The cost of a prefix is its compressed length minus that of the empty message, so that headers, checksums and end marks of
     the format do not count. It is known for whole prefixes and in whole bytes only: stretches lie between prefixes of 32, 64,
     128, ... bytes, T - 32 and T. The last one, 32 bytes (half the window if that is shorter), stands for the last position.
+    In one window it can be negative (a longer message may happen to compress to fewer bytes); cutting it off at 0 would
+    make the mean too large.
     Unlike models, which are given the first byte, a compressor pays for it.
     """
 
