@@ -35,16 +35,21 @@ from uprior.evals import (
     model,
 )
 
-RNG = np.random.default_rng(7)
 few_symbols = stnp.arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(2, 40)), elements=st.integers(0, 2))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
 
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> corpora.Corpus:
     """A small corpus with some structure: random words of a random lexicon."""
-    lexicon = [bytes(RNG.integers(97, 123, RNG.integers(2, 7)).astype(np.uint8)) for _ in range(40)]
+    rng = np.random.default_rng(7)
+    lexicon = [bytes(rng.integers(97, 123, rng.integers(2, 7)).astype(np.uint8)) for _ in range(40)]
     path = tmp_path_factory.mktemp("data") / "words.txt"
-    path.write_bytes(b" ".join(lexicon[i] for i in RNG.zipf(1.5, 20_000) % 40))
+    path.write_bytes(b" ".join(lexicon[i] for i in rng.zipf(1.5, 20_000) % 40))
     return corpora.get(str(path))
 
 
@@ -80,8 +85,8 @@ def test_counts_equal_the_slow_reference(windows: np.ndarray, order: int, data: 
 
 
 @pytest.mark.parametrize("order", range(6))
-def test_counts_equal_the_slow_reference_on_long_windows_of_all_bytes(order: int) -> None:
-    noise = RNG.integers(0, 256, (2, 300), dtype=np.uint8)
+def test_counts_equal_the_slow_reference_on_long_windows_of_all_bytes(rng: np.random.Generator, order: int) -> None:
+    noise = rng.integers(0, 256, (2, 300), dtype=np.uint8)
     windows = np.concatenate([noise, np.tile(noise[:, :100], 3), np.full((1, 300), 255, np.uint8)])
     everything = np.ones(299, dtype=np.bool_)
     fast = np.stack(markov.context_counts(windows, order), axis=-1)
@@ -135,13 +140,13 @@ def test_blended_orders_equal_the_slow_reference_which_sums_to_one(
         assert got == pytest.approx(distribution[np.arange(len(window) - 1), window[1:]])
 
 
-def test_fitting_finds_order_and_smoothing() -> None:
+def test_fitting_finds_order_and_smoothing(rng: np.random.Generator) -> None:
     # Every byte tells the next, but in each window by another permutation: order 1 with hardly any smoothing.
     rows = []
     for _ in range(8):
-        follows, row = RNG.permutation(8), [0]
+        follows, row = rng.permutation(8), [0]
         for _ in range(200):
-            row.append(int(follows[row[-1]]) if RNG.random() < 0.9 else int(RNG.integers(8)))
+            row.append(int(follows[row[-1]]) if rng.random() < 0.9 else int(rng.integers(8)))
         rows.append(row)
     fitted = markov.fit_markov(np.array(rows, dtype=np.uint8))
     assert fitted.order == 1 and fitted.name == "markov" and fitted.settings["smoothing"] in markov.SMOOTHINGS
@@ -178,9 +183,11 @@ def test_impossible_markov_settings(make: Callable[[], Predictor], part: str) ->
 
 
 @pytest.mark.parametrize("make", [compressors.deflate, compressors.bzip2, compressors.lzma_raw])
-def test_compressors_cost_lengths_less_the_empty_message(make: Callable[[], compressors.Compressor]) -> None:
+def test_compressors_cost_lengths_less_the_empty_message(
+    rng: np.random.Generator, make: Callable[[], compressors.Compressor]
+) -> None:
     compressor = make()
-    window = RNG.integers(0, 256, (1, 256), dtype=np.uint8)
+    window = rng.integers(0, 256, (1, 256), dtype=np.uint8)
     cost = compressor.bits(window)
     assert cost.edges.tolist() == [0, 32, 64, 128, 224, 256]
     whole, empty = (len(compressor.compress(b)) for b in (window.tobytes(), b""))
@@ -190,8 +197,8 @@ def test_compressors_cost_lengths_less_the_empty_message(make: Callable[[], comp
 
 
 @pytest.mark.parametrize("make", [compressors.deflate, compressors.bzip2, compressors.lzma_raw])
-def test_repeated_data_is_nearly_free(make: Callable[[], compressors.Compressor]) -> None:
-    window = np.tile(RNG.integers(0, 256, (1, 8), dtype=np.uint8), (1, 64))
+def test_repeated_data_is_nearly_free(rng: np.random.Generator, make: Callable[[], compressors.Compressor]) -> None:
+    window = np.tile(rng.integers(0, 256, (1, 8), dtype=np.uint8), (1, 64))
     cost = make().bits(window)
     assert cost.bits[0, -1] / 32 <= 0.5  # two bytes more for the last 32, at most
     assert cost.bits.sum() / 512 < 0.8  # of which bz2 spends most on the first 32 bytes
@@ -272,10 +279,12 @@ def test_model_pays_one_bit_where_it_gives_one_half() -> None:
     assert backwards == pytest.approx(math.log(2 * 299), abs=1e-5)
 
 
-def test_model_modes_are_restored_and_batches_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_modes_are_restored_and_batches_bounded(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = Counting().train()
     network.drop.eval()
-    windows = RNG.integers(0, 256, (7, 16), dtype=np.uint8)
+    windows = rng.integers(0, 256, (7, 16), dtype=np.uint8)
     whole = ModelPredictor(network).nats(windows)
     assert network.training and not network.drop.training and network.sizes == [7]
     monkeypatch.setattr(model, "MAX_TOKENS", 33)
@@ -306,7 +315,7 @@ def test_model_that_gives_nan_is_refused_and_restored() -> None:
     assert network.training
 
 
-def test_transformers_model_agrees_with_its_own_loss() -> None:
+def test_transformers_model_agrees_with_its_own_loss(rng: np.random.Generator) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
         vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
@@ -314,7 +323,7 @@ def test_transformers_model_agrees_with_its_own_loss() -> None:
     )  # fmt: skip
     torch.manual_seed(0)
     network = transformers.LlamaForCausalLM(config)
-    windows = RNG.integers(0, 256, (5, 48), dtype=np.uint8)
+    windows = rng.integers(0, 256, (5, 48), dtype=np.uint8)
     nats = ModelPredictor(network).nats(windows)
     ids = torch.from_numpy(windows.astype(np.int64))
     assert nats.mean() == pytest.approx(network(input_ids=ids, labels=ids).loss.item(), abs=1e-5)
