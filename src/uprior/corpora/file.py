@@ -57,6 +57,8 @@ def read_bytes(path: str) -> Bytes:
         if os.path.getsize(full) >= MAP_FROM_BYTES:
             return np.memmap(full, dtype=np.uint8, mode="r")
         return np.fromfile(full, dtype=np.uint8)
+    except CorpusError:  # those above: a CorpusError is a ValueError too
+        raise
     except FileNotFoundError:
         raise missing_path(path) from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -76,5 +78,5 @@ def missing_path(path: str) -> CorpusError:
     except (OSError, ValueError):
         names = []
     near = difflib.get_close_matches(full.name, names, n=1, cutoff=0.6)
-    hint = f"did you mean '{Path(path).with_name(near[0])}'? " if near else ""
-    return CorpusError(f"there is no file or folder '{path}'; {hint}Give a path that exists")
+    advice = f"did you mean '{Path(path).with_name(near[0])}'?" if near else "give a path that exists"
+    return CorpusError(f"there is no file or folder '{path}'; {advice}")
