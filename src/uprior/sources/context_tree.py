@@ -69,7 +69,7 @@ class ContextTree(Source):
     depth: int = parameter(5, "longest context, tokens", low=0, high=64)
     split_probability: float = parameter(0.7, "chance that a node above the full depth splits", low=0.0, high=1.0)
     max_contexts: int = parameter(256, "most leaves of a complete tree; depth is cut to fit", low=2, high=1 << 16)
-    min_concentration: float = parameter(0.5, "least Dirichlet mass; small is sparse", low=0.05, high=MAX_CONCENTRATION)
+    min_concentration: float = parameter(1.0, "least Dirichlet mass; small is sparse", low=0.05, high=MAX_CONCENTRATION)
     max_concentration: float = parameter(8.0, "most Dirichlet mass", low=0.05, high=MAX_CONCENTRATION)
     inheritance: float = parameter(0.7, "share of a node's base measure that is its parent's", low=0.0, high=1.0)
     max_exponent: float = parameter(1.5, "largest exponent of the Zipf law over a machine's symbols", low=0.0, high=8.0)
