@@ -51,7 +51,7 @@ def _draw_chain(rng: Rng, me: Machine, length: int, into: Any) -> None:
     letter = _draw_letter(rng, me)
     for i in range(length):
         into[1 + i] = letter
-        letter = me.letter_next[letter, int(at.SUCCESSORS * rng.random() ** 2)]  # the first successors are likelier
+        letter = me.letter_next[letter, int(me.successors * rng.random() ** 2)]  # the first successors are likelier
 
 
 @_compiled
@@ -83,7 +83,7 @@ def _draw_letters(rng: Rng, me: Machine) -> None:
         me.letter_end[i] = total
     me.letter_end[:] /= total
     for i in range(me.letters):
-        for j in range(at.SUCCESSORS):
+        for j in range(me.successors):
             me.letter_next[i, j] = _draw_letter(rng, me)
     for i in range(me.syllables):
         _draw_chain(rng, me, 1 + _below(rng, at.SYLLABLE_LETTERS - 1), me.syllable[i])
@@ -103,7 +103,7 @@ def _draw_classes(rng: Rng, me: Machine, words: Words) -> None:
         me.class_first[c + 1] = me.class_first[c] + size
         me.zipf_top[c] = (1.0 + me.word_shift + size) ** power
         me.agrees[c] = rng.random() < 0.5
-        for j in range(at.SUCCESSORS):
+        for j in range(me.class_successors):
             me.class_next[c, j] = _below(rng, me.classes)
         for j in range(me.suffixes):
             _draw_chain(rng, me, 1 + _below(rng, at.SUFFIX_LETTERS - 1), me.suffix[c, j])
@@ -148,7 +148,7 @@ def _spell(rng: Rng, me: Machine, words: Words, word: int, c: int) -> None:
         length = min(1 + _below(rng, kin[0]), at.WORD_LETTERS - at.SYLLABLE_LETTERS)
         spelling[1 : 1 + length] = kin[1 : 1 + length]
     # A code that tells words apart needs the more units the rarer the word is; ``growth`` adds units beyond that.
-    branching = max(3.0, me.syllables / 4.0)
+    branching = max(2.0, 0.5 * (me.syllables if me.syllables > 0 else me.successors))
     needed = np.log(1.0 + word - me.class_first[c]) / np.log(branching)
     units = 0
     letter = spelling[length] if length > 0 else _draw_letter(rng, me)
@@ -159,7 +159,7 @@ def _spell(rng: Rng, me: Machine, words: Words, word: int, c: int) -> None:
                 spelling[1 + length] = syllable[1 + i]
                 length += 1
         else:
-            letter = me.letter_next[letter, int(at.SUCCESSORS * rng.random() ** 2)]
+            letter = me.letter_next[letter, int(me.successors * rng.random() ** 2)]
             spelling[1 + length] = letter
             length += 1
         units += 1
@@ -324,7 +324,7 @@ def _write_sentence(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Word
         if rng.random() * me.sentence_words < 1.0:
             break
         _put_separator(rng, row, tokens, me)
-        c = me.class_next[c, int(at.SUCCESSORS * rng.random() ** 2)]
+        c = me.class_next[c, int(me.class_successors * rng.random() ** 2)]
     while row.depth > 0:
         _close_bracket(row, tokens, me)
     if me.ends > 0:

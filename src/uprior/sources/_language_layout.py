@@ -22,7 +22,7 @@ SYMBOLS = 161
 
 MAX_CLASSES, MAX_SUFFIXES, SUFFIX_LETTERS = 8, 4, 4
 MAX_SYLLABLES, SYLLABLE_LETTERS, WORD_LETTERS = 128, 4, 24
-SUCCESSORS = 4  # of a letter, and of a class: chains are sparse
+MAX_SUCCESSORS = 16  # of a letter: chains are sparse
 REMEMBERED = 32  # words of a class that can return
 MAX_STARTS = 1024  # word starts that can be copied from
 MAX_DEPTH = 6
@@ -31,8 +31,8 @@ MAX_TEMPLATES, MAX_FIELDS = 4, 8
 CONSTANT, WORD, CHOICE, NUMBER, COUNTER, WALK, FIELD_KINDS = range(7)
 
 _WHOLE = (
-    "letters second_forms separators marks ends pairs mirrored base leads first_wide lexicon classes syllables suffixes "
-    "templates labels wrap indent marked_class drawn"
+    "letters successors class_successors second_forms separators marks ends pairs mirrored base leads first_wide lexicon "
+    "classes syllables suffixes templates labels wrap indent marked_class drawn"
 )
 _REAL = (
     "letter_exponent word_exponent word_shift growth kinship reuse suffix_rate sentence_words mark_rate other_separator_rate "
@@ -52,9 +52,9 @@ MACHINE = np.dtype(
         *KNOBS,
         ("code", *_whole(SYMBOLS)),  # tokens of the symbols, -1 for none
         ("letter_end", np.float64, (MAX_LETTERS,)),  # cumulative Zipf law of letters
-        ("letter_next", *_whole(MAX_LETTERS, SUCCESSORS)),
+        ("letter_next", *_whole(MAX_LETTERS, MAX_SUCCESSORS)),
         ("syllable", *_whole(MAX_SYLLABLES, 1 + SYLLABLE_LETTERS)),  # length, then letters
-        ("class_next", *_whole(MAX_CLASSES, SUCCESSORS)),
+        ("class_next", *_whole(MAX_CLASSES, MAX_CLASSES)),
         ("class_first", *_whole(MAX_CLASSES + 1)),  # first word of each class
         ("zipf_top", np.float64, (MAX_CLASSES,)),  # upper end of the integral of each class's rank law
         ("suffix", *_whole(MAX_CLASSES, MAX_SUFFIXES, 1 + SUFFIX_LETTERS)),  # length, then letters

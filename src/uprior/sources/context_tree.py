@@ -45,7 +45,7 @@ class ContextTree(Source):
     symbols is Beta(1/2, 1/2). Drawn by stick-breaking (Sethuraman 1994) until 2^-14 of the stick is left, which keeps the
     mean exact and every probability above zero. Nodes are drawn when a row first reaches them.
 
-    Machines: a continuum. Floor: exact. Cost: 45 ns per token with four rows of 512 per machine, 22 ns for ``ctw``.
+    Machines: a continuum. Floor: exact. Cost: about 48 ns per token with four rows of 512 per machine, 22 ns for ``ctw``.
     Rows of low entropy may coincide: of 256 tokens of ``ctw``, some 4 % of rows are one symbol throughout.
     ``info``: symbols, classes, depth (of the machine), contexts (leaves that its rows in this block reached).
 
