@@ -41,8 +41,8 @@ def inlined(function: Function) -> Function:
 # probabilities reported are those of the cut distribution. e^-17 is about the resolution of float32.
 CUT_NATS = np.float32(17.0)
 
-# tanh(x) = x P(x²) / Q(x²) on |x| <= 8, fitted by us (least squares, reweighted towards equal relative error): error 6.5e-9
-# before rounding, 3.3e-7 in float32 arithmetic, never above 1.
+# tanh(x) = x P(x²) / Q(x²) on |x| <= 8, fitted by us (least squares, reweighted towards equal relative error):
+# error 6.5e-9 before rounding, 3.3e-7 in float32 arithmetic, never above 1.
 _P0, _P1, _P2, _P3, _P4 = (
     np.float32(c) for c in (1.0, 0.13444523513, 0.0035716278944, 2.1895137252e-05, 1.5231048422e-08)
 )

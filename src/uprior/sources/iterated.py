@@ -18,7 +18,7 @@ from uprior.types import Block
 
 @dataclass(frozen=True)
 class Iterated(Source):
-    """Chains of machines: each pass rewrites the rows of the pass before with fresh machines; rows of every pass are emitted.
+    """Chains of machines: each pass rewrites the rows of the one before with fresh machines; all passes are emitted.
 
     Machine: a machine of ``source`` with its parents. Pass 0 is constant rows and uniform noise, pass d has
     fresh machines reading a permutation of pass d-1 (and, for those that take a seed, a slice at a random
@@ -36,9 +36,8 @@ class Iterated(Source):
     noise and 0 in constant rows. Cost: one pass per emitted row where the law never rises with depth (uniform,
     geometric); more for laws that want deep rows only (fixed: max_depth).
 
-    Bloem 2025, arXiv 2506.20057, section on iteration; his class-universal m^n is depth n here. He samples
-    chains from a buffer (``Buffered``), where depth is implicit, most rows are thrown away and rows share
-    machines.
+    Bloem 2025, arXiv 2506.20057; his class-universal m^n is depth n here. He samples chains from a buffer
+    (``Buffered``), where depth is implicit, most rows are thrown away and rows share machines.
     """
 
     name: ClassVar[str] = "iterated"
@@ -106,7 +105,7 @@ def parents(draw: Draw, before: Tokens, rows: int, seed_length: int) -> tuple[To
 
 
 def systematic_counts(law: NDArray[np.float64], rows: int, offset: float) -> NDArray[np.int64]:
-    """[len(law)] whole numbers that sum to ``rows``, each rows * law rounded up or down, and exact on average over ``offset``.
+    """[len(law)] whole numbers that sum to ``rows``: rows * law rounded up or down, exact on average over ``offset``.
 
     Rounding the same way in every block would never show the depths that get less than half a row of a small
     block.

@@ -25,8 +25,8 @@ from uprior.sources._machines import MachineSource, Tokens
 from uprior.spec import parameter
 from uprior.types import Block
 
-# Shape letters: R rows of one machine, H hidden, L layers, A alphabet, J = 4 H gates in PyTorch's order (input, forget, cell,
-# output), S seed tokens.
+# Shape letters: R rows of one machine, H hidden, L layers, A alphabet, J = 4 H gates in PyTorch's
+# order (input, forget, cell, output), S seed tokens.
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,17 @@ class RandomLSTM(MachineSource):
     rows, large m chaotic ones; ``info["multiplier"]``.
 
     Floor: exact for the predictor that knows weights and both parents: 0 at the seed, which is given, then -log
-    p at the sampling temperature; hence a true lower bound for any other, though far below it where the
-    conditioning row is noise. Cost: about 1.5 µs per token at the defaults, and the same bytes on every machine
-    (``_exact``).
+    p at the sampling temperature; hence on average a lower bound for any other, far below what it can reach
+    where the conditioning row is noise. Cost: about 1.5 µs per token at the defaults, and the same bytes on
+    every machine (``_exact``).
 
     Bloem 2025, arXiv 2506.20057; ``hidden`` is his emb. Of preset "final-paper" the multiplier, temperature,
-    seed, layer are certain (paper and an independent port agree), the width 64 likely (the author's later
-    fork). Preset "repository" has the defaults of his repository since 2024-12-29, including the defect
-    ``compound_multiplier``: the loop that scaled the weights ran once per layer over all layers, so m^layers
-    was applied. Weights have 16 random bits each. We use many machines per block (he: one per step); whether he
-    aligned conditioning token t or t-1 is not recorded. Alone, this is his ablation without iteration; wrap it
-    in ``Iterated`` for the published idea.
+    seed and layer are well attested (his later fork and a port written from the paper agree), the width 64 is
+    likely (the fork alone). Preset "repository" has the defaults of his repository since 2024-12-29, including
+    the defect ``compound_multiplier``: the loop that scaled the weights ran once per layer over all layers, so
+    m^layers was applied. Weights have 16 random bits each. We use many machines per block (he: one per step);
+    whether he aligned conditioning token t or t-1 is not recorded. Alone, this is his ablation without
+    iteration; wrap it in ``Iterated`` for the published idea.
     """
 
     name: ClassVar[str] = "random_lstm"
@@ -206,8 +206,10 @@ def _activate(gates: Floats, cell: Floats, state: Floats) -> None:
     rows, hidden = cell.shape
     for row in range(rows):
         g, c, h = gates[row], cell[row], state[row]
+        # Slices from 0 on: with g[hidden + j] the compiler cannot work on several j at once.
+        enter, forget, new, leave = g[:hidden], g[hidden : 2 * hidden], g[2 * hidden : 3 * hidden], g[3 * hidden :]
         for j in range(hidden):
-            new = sigmoid(g[hidden + j]) * c[j] + sigmoid(g[j]) * tanh(g[2 * hidden + j])
+            value = sigmoid(forget[j]) * c[j] + sigmoid(enter[j]) * tanh(new[j])
             # Denormal numbers would cost a hundred cycles each; nothing can tell 1e-20 from 0 here.
-            c[j] = new if abs(new) > np.float32(1e-20) else np.float32(0)
-            h[j] = sigmoid(g[3 * hidden + j]) * tanh(c[j])
+            c[j] = value if abs(value) > np.float32(1e-20) else np.float32(0)
+            h[j] = sigmoid(leave[j]) * tanh(c[j])

@@ -18,7 +18,6 @@ from uprior.sources._exact import (
     choose,
     exp,
     kernel,
-    largest,
     normal_quantiles,
     random_words,
     sigmoid,
@@ -202,30 +201,38 @@ def _forward(weights: Weights, condition: Tokens, heads: int) -> Any:
 
 @kernel
 def _attend(qkv: Floats, seen: Floats, head: int, wide: int) -> None:
-    """Causal attention of one head over one row: from qkv [T, 3 W] into this head's part of seen [T, W]."""
+    """Causal attention of one head over one row: from qkv [T, 3 W] into this head's part of seen [T, W].
+
+    Everything is laid out [key position, query position], so that all loops run along the queries, whose sums
+    are independent.
+    """
     length, width = seen.shape
     first = head * wide
-    scale = np.float32(1) / np.sqrt(np.float32(wide))
-    query = qkv[:, first : first + wide] * scale
-    keys = qkv[:, width + first : width + first + wide].T.copy()
-    value = qkv[:, 2 * width + first : 2 * width + first + wide].copy()
+    query = (qkv[:, first : first + wide] / np.sqrt(np.float32(wide))).T.copy()
+    keys = qkv[:, width + first : width + first + wide].copy()
+    values = qkv[:, 2 * width + first : 2 * width + first + wide].T.copy()
     share = np.zeros((length, length), dtype=np.float32)
-    add_product(share, query, keys, length)
-    for t in range(length):
-        line = share[t]
-        top = largest(line[: t + 1])
-        for s in range(t + 1):
-            line[s] = exp(line[s] - top)
-        total = np.float32(0)
-        for s in range(t + 1):
-            total += line[s]
-        for s in range(t + 1):
+    add_product(share, keys, query, length)
+    top, total = share[0].copy(), np.zeros(length, dtype=np.float32)
+    for s in range(1, length):
+        line, best = share[s, s:], top[s:]
+        for t in range(line.shape[0]):
+            best[t] = line[t] if line[t] > best[t] else best[t]
+    for s in range(length):
+        share[s, :s] = 0
+        line, best, whole = share[s, s:], top[s:], total[s:]
+        for t in range(line.shape[0]):
+            line[t] = exp(line[t] - best[t])
+        for t in range(line.shape[0]):
             # Shares too small to count are dropped: as denormal products they would cost a hundred cycles each.
-            line[s] = line[s] / total if line[s] > np.float32(1e-12) else np.float32(0)
-        line[t + 1 :] = 0
-    mixed = np.zeros((length, wide), dtype=np.float32)
-    add_product(mixed, share, value, length)
-    seen[:, first : first + wide] = mixed
+            part = line[t] if line[t] > np.float32(1e-12) else np.float32(0)
+            line[t] = part
+            whole[t] += part
+    mixed = np.zeros((wide, length), dtype=np.float32)
+    add_product(mixed, values, share, wide)
+    for j in range(wide):
+        for t in range(length):
+            seen[t, first + j] = mixed[j, t] / total[t]
 
 
 @kernel
