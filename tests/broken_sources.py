@@ -4,6 +4,7 @@ They are in a module of their own so that a fresh process can import them.
 """
 
 import random
+import threading
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -83,19 +84,14 @@ class UsesHash(Good):
         return (super()._tokens(draw, rows, length) + hash(self.name) % 251).astype(np.uint16) % 256
 
 
-class Scratchpad(Good):
-    """Not safe in threads: works in one buffer that all calls share."""
+class KnowsItsThread(Good):
+    """Not the same in every thread; a race would be no test, as it may not happen."""
 
-    name = "scratchpad"
-    _buffer: ClassVar[list] = []
+    name = "knows_its_thread"
 
     def _tokens(self, draw, rows, length):
-        self._buffer.clear()
-        for row in super()._tokens(draw, rows, length).tolist():
-            self._buffer.append(row)
-            sum(range(2000))  # long enough for another thread to come in between
-        padded = (self._buffer + [[0] * length] * rows)[:rows]
-        return np.array([(r + [0] * length)[:length] for r in padded], dtype=np.uint16)
+        offset = int(threading.current_thread() is not threading.main_thread())
+        return (super()._tokens(draw, rows, length) + offset) % 256
 
 
 class TouchesNumpy(Good):
@@ -443,7 +439,7 @@ CLAUSE = {
     SharedMemory: "same_twice",
     AfterAnother: "any_order",
     UsesHash: "fresh_process_gives_the_same",
-    Scratchpad: "threads_give_the_same",
+    KnowsItsThread: "threads_give_the_same",
     TouchesNumpy: "global_random_state_is_untouched",
     TouchesRandom: "global_random_state_is_untouched",
     IgnoresSplit: "splits_share_no_rows",

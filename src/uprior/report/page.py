@@ -64,6 +64,7 @@ def _section(run: Run, prefix: str, notes: list[str]) -> dict[str, Any]:
     shown, sample_notes = samples(run) if pretrain else ([], [])
     notes += [f"{run.label}: {note}" for note in sample_notes]
     figures = plots.pretrain_figures(run, prefix) if pretrain else plots.compare_figures(run, prefix)
+    tables = _tables_pretrain(run) if pretrain else _tables_compare(run)
     files = words.files_of(run)
     claims = [words.pretrain_claim(run, file) for file in files] if pretrain else words.compare_claims(run)
     return {
@@ -74,7 +75,7 @@ def _section(run: Run, prefix: str, notes: list[str]) -> dict[str, Any]:
         "facts": _facts(run),
         "samples": [{**vars(sample), "cells": Markup(sample.cells)} for sample in shown],
         "figures": [{**vars(figure), "svg": Markup(figure.svg)} for figure in figures],
-        "tables": [table for table in (_tables_pretrain(run) if pretrain else _tables_compare(run)) if table["rows"]],
+        "tables": [{**table, "id": f"{prefix}table{n}"} for n, table in enumerate(tables) if table["rows"]],
         "origin": _origin(run),
     }
 

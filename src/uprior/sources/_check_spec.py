@@ -62,12 +62,12 @@ def fingerprint_covers(source: Source) -> str:
         raise Broken("two equal specs have different fingerprints")
     if _newer(source).fingerprint == source.fingerprint:
         raise Broken("another version has the same fingerprint")
-    unchanged: list[str] = []
-    for field in _fields(source):
-        changed = [other for path, other in changes(source) if path == field]
-        if any(other.fingerprint == source.fingerprint for other in changed):
+    changed = set()
+    for field, other in changes(source):
+        changed.add(field)
+        if other.fingerprint == source.fingerprint:
             raise Broken(f"a change of {field} does not change the fingerprint")
-        unchanged += [] if changed else [field]
+    unchanged = [field for field in _fields(source) if field not in changed]
     note = f"; no other legal value found for {', '.join(unchanged)}" if unchanged else ""
     return f"{len(_fields(source)) - len(unchanged)} fields and the version change it{note}"
 
