@@ -123,7 +123,7 @@ def test_json_of_another_version_or_with_unknown_fields_is_refused():
         ("uniform:alphabet=4", "did you mean 'alphabet_size'"),
         ("uniform:alphabet_size=1", "allowed: 2 to"),
         ("uniform@paper", "unknown preset of uniform"),
-        ("mixture", "at least one source"),
+        ("mixture:sources=()", "at least one source"),
         ("nosuchmodule:Name", "cannot import source"),
         ("uprior.rng:generator", "is not a source"),
         ("missing.json", "cannot read a source from missing.json"),

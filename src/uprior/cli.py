@@ -29,6 +29,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the ``uprior`` program."""
+    # GNU OpenMP's threads spin while they wait for each other; beside any other busy process that made training four times
+    # slower (docs/LOG.md). It is read when torch is loaded, which no command has done yet.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     try:
         status = _run(list(sys.argv[1:] if argv is None else argv))
     except UpriorError as error:
@@ -85,8 +88,8 @@ def _make_parser() -> argparse.ArgumentParser:
 
     command("sources", _sources, "what there is, one line each", as_json=True)
 
-    show = command("show", _show, "rows of a source to look at, with entropy, compressibility, floor; further options "
-                   "are the source's own fields: uprior show random_lstm --hidden 32", as_json=True, source_options=True)  # fmt: skip
+    show = command("show", _show, "rows of a source to look at, with its measures", as_json=True, source_options=True)
+    show.epilog = "Further options are the source's own fields, as in: uprior show random_lstm --hidden 32"
     show.add_argument("source", help="name, name@preset, name:field=value,..., module:Class, or a .json file")
     show.add_argument("--rows", type=_count, default=12, help="rows to show (12)")
     show.add_argument("--length", type=_count, default=256, help="tokens per row (256)")
@@ -345,10 +348,9 @@ def _eval(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         )  # fmt: skip
         if arguments.json:
             _print_json(records)
-        rows += [
-            [r["file"], r["predictor"], f"{r['bits_last']:.3f} ± {r['se_last']:.3f}", f"{r['bits_mean']:.3f} ± {r['se_mean']:.3f}"]
-            for r in records
-        ]  # fmt: skip
+        for r in records:
+            last, mean = (f"{r['bits_' + k]:.3f} ± {r['se_' + k]:.3f}" for k in ("last", "mean"))
+            rows.append([r["file"], r["predictor"], last, mean])
     if not arguments.json:
         _print_table(["bits per byte", "predictor", "last byte ± s.e.", "mean over window ± s.e."], rows)
     return 0

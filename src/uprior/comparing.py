@@ -24,7 +24,7 @@ import numpy as np
 from uprior import corpora, evals, sources
 from uprior.data.stream import CorpusStream, Stream
 from uprior.errors import CheckpointError, SpecError
-from uprior.experiment import TEST_WINDOWS_SEED, evaluation_steps, open_run
+from uprior.experiment import evaluation_steps, open_run
 from uprior.files import locked, read_lines, write_text
 from uprior.models.folder import find_model, load_model, save_model
 from uprior.models.presets import flops_per_token, fresh_like
@@ -136,8 +136,8 @@ class _Plan:
         self.length = int(recipe["stream"]["length"])
         self.warmup_tokens = int(recipe["tokens"])
         self.stream(0)  # too short a file is told before anything is written
-        self.test = corpora.windows(corpus.data("test"), positions, self.length, key=f"test {TEST_WINDOWS_SEED}")
-        self.validation = corpora.windows(corpus.data("validation"), positions, self.length, key="validation")
+        self.test = corpus.windows("test", positions, self.length, "compare")
+        self.validation = corpus.windows("validation", positions, self.length, "compare")
         extra = -(-self.warmup_tokens // (batch_size * self.length))
         self.arms = [
             Arm("scratch", 0, steps),

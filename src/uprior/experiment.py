@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from uprior import corpora, environment, evals
 from uprior.data.stream import BatchStream
-from uprior.errors import RunDirectoryError, SpecError
+from uprior.data.vocabulary import Vocabulary
+from uprior.errors import RunDirectoryError, SpecError, unknown_name
 from uprior.files import disk_errors, locked, write_json, write_text
 from uprior.models.folder import load_model, save_model
 from uprior.models.presets import context_of, describe
-from uprior.spec import Spec
 from uprior.train.loop import Result, fit, remove_checkpoints
 from uprior.train.settings import Training
 
@@ -113,7 +113,7 @@ class Evaluator:
     def __init__(self, panel: Sequence[Any], *, context: int, positions: int) -> None:
         self.panel, self.context, self.positions = panel, context, positions
         for corpus in panel:  # too short a file is told now, not after the first hour
-            corpora.windows(corpus.data("test"), 1, context, key=f"probe {corpus.label}")
+            corpus.windows("test", 1, context, "probe")
 
     def __call__(self, model: Any, step: int) -> list[dict[str, Any]]:
         records = []
@@ -193,8 +193,6 @@ def _settings(stream: BatchStream, tokens: int | None, steps: int | None, traini
         steps = -(-tokens // stream.tokens_per_step)
     unknown = [key for key in training if key not in Training.__dataclass_fields__]
     if unknown:
-        from uprior.errors import unknown_name
-
         raise unknown_name("training option", unknown[0], Training.__dataclass_fields__)
     settings: Training = Training(steps=max(1, steps), **training)
     return settings
@@ -208,11 +206,8 @@ def _check_fit(model: Any, stream: BatchStream) -> None:
             f"give --context {stream.length} or shorter rows"
         )
     vocabulary = getattr(stream, "vocabulary", None)
-    needed = vocabulary.size if isinstance(vocabulary, Spec) else 256
+    needed = vocabulary.size if isinstance(vocabulary, Vocabulary) else 256
     if model.config.vocab_size < needed:
         raise SpecError(
             f"the model has {model.config.vocab_size} ids, the stream needs {needed}; give --vocab {needed}"
         )
-
-
-Say = Callable[[str], None]

@@ -1,4 +1,4 @@
-"""Mixtures of sources in exact proportions, and the default one."""
+"""Mixtures of sources in exact proportions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import ClassVar
 import numpy as np
 
 from uprior.sources._base import Draw, Source, interleave
+from uprior.sources.constant import Constant
+from uprior.sources.pointwise import Pointwise
+from uprior.sources.uniform import Uniform
 from uprior.spec import parameter
 from uprior.types import Block
 
@@ -23,7 +26,7 @@ class Mixture(Source):
 
     name: ClassVar[str] = "mixture"
     family: ClassVar[str] = "wrapper"
-    sources: tuple[Source, ...] = parameter((), "the sources")
+    sources: tuple[Source, ...] = parameter((Uniform(), Constant(), Pointwise()), "the sources")
     shares: tuple[int, ...] = parameter((), "rows of each source per cycle; empty means equal", low=1, high=10_000)
 
     def validate(self) -> None:

@@ -25,9 +25,9 @@ class Uniform(Source):
     alphabet_size: int = parameter(256, "number of symbols", low=2, high=1 << 20)
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        tokens = draw("rows").integers(0, self.alphabet_size, (rows, length), dtype=self.token_dtype)
+        tokens = draw("rows").integers(0, self.alphabet_size, (rows, length), dtype=np.uint32)
         return Block(
-            tokens=tokens,
+            tokens=tokens.astype(self.token_dtype),
             machine=draw.machine_ids(np.zeros(rows, dtype=np.int64)),
             floor_nats=np.full((rows, length), np.log(self.alphabet_size), dtype=np.float32),
         )
