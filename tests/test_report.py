@@ -199,7 +199,7 @@ def test_tables_and_origin(both):
         "2.13.0",
     ):
         assert text in page.text
-    for text in ("uprior compare demo --data genome.txt", "never", "21 trillion operations", "−0.085, −0.065"):
+    for text in ("uprior compare demo --data genome.txt", "2.432", "never", "21 trillion operations", "−0.085, −0.065"):
         assert text in page.text
 
 
@@ -359,13 +359,13 @@ def comparison(tmp_path, **numbers):
 def test_claims_of_a_warm_up_that_helped(tmp_path):
     saving, end = comparison(tmp_path, lead=0.3, saving=(0.31, 0.2, 0.4))
     assert "with 31 % fewer real tokens (95 % interval 20 to 40 %)" in saving
-    assert "warmed is better than scratch by 0.075 bits per byte" in end
+    assert "the warmed model is better than scratch by 0.075 bits per byte" in end
 
 
 def test_claims_of_a_warm_up_that_hurt(tmp_path):
     saving, end = comparison(tmp_path, lead=-0.3, saving=(-0.25, -0.4, -0.1))
     assert "did not help" in saving and "with 25 % fewer real tokens (95 % interval 10 to 40 %)" in saving
-    assert "warmed is worse than scratch by 0.075 bits per byte" in end
+    assert "the warmed model is worse than scratch by 0.075 bits per byte" in end
 
 
 def test_claims_that_the_seeds_cannot_decide(tmp_path):

@@ -147,7 +147,7 @@ def _tables_compare(run: Run) -> list[dict[str, Any]]:
     arms = [arm for arm in run.config.get("arms") or [] if isinstance(arm, dict)]
     summary = run.summary
     rates = {str(line.get("arm")): line.get("learning_rate") for line in run.lines}
-    final, tuned = summary.get("final_bits") or {}, run.config.get("learning_rates")
+    final, tuned = _final_bits(run), run.config.get("learning_rates")
     arm_rows = [
         [
             arm.get("name", ""),
@@ -155,7 +155,7 @@ def _tables_compare(run: Run) -> list[dict[str, Any]]:
             words.quantity(number(arm.get("warmup_tokens"))) if arm.get("warmup_tokens") else "none",
             arm.get("learning_rate") or rates.get(str(arm.get("name"))) or "",
             ", ".join(map(str, arm.get("tuned_over") or tuned or [])),
-            words.bits(number(final.get(str(arm.get("name"))))) if final else "",
+            words.bits(final.get(str(arm.get("name")), math.nan)),
         ]
         for arm in arms
     ]
@@ -186,6 +186,14 @@ def _tables_compare(run: Run) -> list[dict[str, Any]]:
             "rows": _crossing_rows(summary.get("crossings")),
         },
     ]
+
+
+def _final_bits(run: Run) -> dict[str, float]:
+    """arm -> mean over seeds of the bits at the seed's last evaluation."""
+    last: dict[str, dict[Any, dict[str, Any]]] = {}
+    for line in sorted(run.lines, key=lambda line: number(line.get("step"))):
+        last.setdefault(str(line.get("arm")), {})[line.get("seed")] = line
+    return {arm: sum(number(r.get("bits_mean")) for r in seeds.values()) / len(seeds) for arm, seeds in last.items()}
 
 
 def _crossing_rows(crossings: Any) -> list[list[str]]:

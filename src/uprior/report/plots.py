@@ -13,7 +13,9 @@ from uprior.report.figures import Curve, Figure, draw
 from uprior.report.records import Run, number, numbers
 
 # A predictor and an arm have the same colour and dash in every figure. Dash 0, the solid line, is the model's and the arms'.
-_BASELINES = {"uniform": (2, 2), "markov": (3, 1), "deflate": (4, 3), "bz2": (5, 4), "lzma": (6, 5), "ppmd": (7, 6)}
+_BASELINES = {
+    "uniform": (2, 2), "markov": (3, 1), "markov-mix": (3, 4), "deflate": (4, 3), "bz2": (5, 4), "lzma": (6, 5), "ppmd": (7, 6)
+}  # fmt: skip
 _ARMS = {"warmed": 0, "scratch": 1, "noise": 2, "matched": 3}
 _BIT_LABEL = "bits per byte"
 
@@ -120,7 +122,8 @@ def _training_loss(run: Run, name: str) -> Figure | None:
 
 def compare_figures(run: Run, prefix: str) -> list[Figure]:
     """Bits over real tokens, over total compute, and the differences to scratch."""
-    arms = list(dict.fromkeys(str(line.get("arm")) for line in run.lines))
+    # "matched" is scratch gone on with: the same curve up to scratch's end, so it is drawn first, below it.
+    arms = sorted(dict.fromkeys(str(line.get("arm")) for line in run.lines), key=lambda arm: arm != "matched")
     data = str(run.config.get("corpus") or run.config.get("data") or "real data")
     seeds = len({line.get("seed") for line in run.lines})
     band = f"Band: lowest to highest of {seeds} seeds; thin lines: the seeds; thick: their mean."
