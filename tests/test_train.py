@@ -1,5 +1,6 @@
 """Models, loss, schedule, the loop, checkpoints; faults that kill real processes."""
 
+import copy
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 from uprior.data import Stream
 from uprior.errors import CheckpointError, SpecError, TrainingError, UnknownNameError
@@ -97,8 +99,6 @@ def test_nats_above_floor_count_only_rows_whose_floor_is_known():
 
 
 def test_every_preset_has_about_the_size_in_its_name():
-    from transformers import AutoModelForCausalLM
-
     sizes = {"tiny": (1e4, 1e5), "1m": (0.7e6, 1.3e6), "5m": (4e6, 6e6), "30m": (25e6, 35e6), "125m": (80e6, 140e6),
              "small": (80e6, 130e6), "350m": (300e6, 400e6), "1.3b": (1.2e9, 1.4e9)}  # fmt: skip
     for name, preset in PRESETS.items():
@@ -119,10 +119,13 @@ def test_weights_are_a_function_of_the_seed_and_leave_global_randomness_alone():
     assert torch.equal(fresh_like(other, seed=0).lm_head.weight, first.lm_head.weight)
 
 
-def test_flops_leave_out_the_embedding():
-    model = tiny()
-    matrices = sum(p.numel() for n, p in model.named_parameters() if p.ndim == 2 and "embed_tokens" not in n)
-    assert flops_per_token(model) == 6 * matrices
+def test_flops_count_every_matrix_that_multiplies_once():
+    tied = tiny()
+    assert flops_per_token(tied) == 6 * sum(p.numel() for p in tied.parameters() if p.ndim == 2)
+    config = copy.deepcopy(tied.config)
+    config.tie_word_embeddings = False
+    untied = AutoModelForCausalLM.from_config(config)  # its table is only looked up, its head multiplies
+    assert flops_per_token(untied) == flops_per_token(tied)
 
 
 @pytest.mark.parametrize("name", ["llama-tiny", "gpt2-tiny"])
@@ -220,8 +223,8 @@ def test_training_learns_and_logs_every_step(uninterrupted):
     assert [line["step"] for line in train] == list(range(1, 13))
     assert [line["step"] for line in lines if line["event"] == "eval"] == [0, 4, 12]
     assert [line["tokens"] for line in train] == [256 * s for s in range(1, 13)]
-    assert train[-1]["loss_nats"] < train[0]["loss_nats"] - 0.05
-    assert train[0]["above_floor_nats"] > train[-1]["above_floor_nats"] > 0
+    first, last = (sum(line["above_floor_nats"] for line in part) / 3 for part in (train[:3], train[-3:]))
+    assert first > last > 0
     assert [folder.name for folder in folders(uninterrupted[2])] == ["step-00000000", "step-00000009", "step-00000012"]
 
 

@@ -7,14 +7,14 @@ Results go to stdout, progress to stderr. ``--json`` prints one JSON object per 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from uprior.errors import SpecError, UpriorError, unknown_name
+from uprior.terminal import print_comparison, print_json, print_records, print_table
 
 Handler = Callable[[argparse.Namespace, dict[str, str]], int]
 
@@ -192,34 +192,6 @@ def _count(text: str) -> int:
     return int(value)
 
 
-# ------------------------------------------------------------------ output
-
-
-def _print_json(records: Sequence[dict[str, Any]]) -> None:
-    for record in records:
-        print(json.dumps(_plain_floats(record), ensure_ascii=False), flush=True)
-
-
-def _plain_floats(value: Any) -> Any:
-    """NaN (an interval that one seed cannot give) is null in JSON."""
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else None
-    if isinstance(value, dict):
-        return {key: _plain_floats(v) for key, v in value.items()}
-    return [_plain_floats(v) for v in value] if isinstance(value, list | tuple) else value
-
-
-def _print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool = True) -> None:
-    """A plain aligned table: it reads the same in a terminal, a log and a mail."""
-    table = [list(head), *map(list, rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
-    for row in table:
-        cells = [
-            c.ljust(w) if i == 0 or not right else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
-
-
 def _set_threads(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         import torch
@@ -235,9 +207,9 @@ def _sources(arguments: argparse.Namespace, _: dict[str, str]) -> int:
 
     found = sources.entries().values()
     if arguments.json:
-        _print_json([{"source": entry.name, "summary": entry.summary} for entry in found])
+        print_json([{"source": entry.name, "summary": entry.summary} for entry in found])
     else:
-        _print_table(["source", "what it is"], [[entry.name, entry.summary] for entry in found], right=False)
+        print_table(["source", "what it is"], [[entry.name, entry.summary] for entry in found], right=False)
     return 0
 
 
@@ -254,7 +226,7 @@ def _show(arguments: argparse.Namespace, options: dict[str, str]) -> int:
     else:
         source = sources.get(arguments.source)
     if arguments.json:
-        _print_json([look(source, rows=arguments.rows, length=arguments.length, seed=arguments.seed)])
+        print_json([look(source, rows=arguments.rows, length=arguments.length, seed=arguments.seed)])
         return 0
     render(source, rows=arguments.rows, length=arguments.length, seed=arguments.seed)
     return 0
@@ -269,7 +241,7 @@ def _check(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         report = check(sources.get(name))
         failed = failed or bool(report.failures)
         if arguments.json:
-            _print_json([{"source": report.source, "passed": report.passed, "failures": report.failures}])
+            print_json([{"source": report.source, "passed": report.passed, "failures": report.failures}])
             continue
         print(f"{'FAILED' if report.failures else 'ok':6}  {name}  ({len(report.passed)} checks passed)", flush=True)
         for failure in report.failures:
@@ -286,20 +258,19 @@ def _bench(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     for name in wanted:
         record = bench_source(sources.get(name), rows=arguments.rows, length=arguments.length)
         if arguments.json:
-            _print_json([record])
+            print_json([record])
         rows.append([name, f"{record['tokens_per_second'] / 1e6:.2f}", f"{record['milliseconds_per_block']:.2f}"])
     if not arguments.json:
-        _print_table(["source", "M tokens/s", "ms/block"], rows)
+        print_table(["source", "M tokens/s", "ms/block"], rows)
     return 0
 
 
 def _pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
-    from uprior import corpora, sources
+    from uprior import sources
     from uprior.spec import split_text
 
     source = sources.get(arguments.source)  # cheap mistakes are told before torch is imported
-    for name in arguments.eval:
-        corpora.get(name)
+    corpora_exist(arguments.eval)
     from uprior.data.stream import Stream
     from uprior.data.vocabulary import Vocabulary
     from uprior.experiment import pretrain
@@ -329,12 +300,10 @@ def _pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
 
 
 def _eval(arguments: argparse.Namespace, _: dict[str, str]) -> int:
-    from uprior import corpora
     from uprior.models.folder import find_model
 
     find_model(Path(arguments.model))
-    for name in arguments.data:
-        corpora.get(name)
+    corpora_exist(arguments.data)
     from uprior.experiment import evaluate
     from uprior.models import load_model
 
@@ -347,19 +316,17 @@ def _eval(arguments: argparse.Namespace, _: dict[str, str]) -> int:
             baselines=not arguments.no_baselines,
         )  # fmt: skip
         if arguments.json:
-            _print_json(records)
+            print_json(records)
         for r in records:
             last, mean = (f"{r['bits_' + k]:.3f} ± {r['se_' + k]:.3f}" for k in ("last", "mean"))
             rows.append([r["file"], r["predictor"], last, mean])
     if not arguments.json:
-        _print_table(["bits per byte", "predictor", "last byte ± s.e.", "mean over window ± s.e."], rows)
+        print_table(["bits per byte", "predictor", "last byte ± s.e.", "mean over window ± s.e."], rows)
     return 0
 
 
 def _compare(arguments: argparse.Namespace, _: dict[str, str]) -> int:
-    from uprior import corpora
-
-    corpora.get(arguments.data)
+    corpora_exist([arguments.data])
     try:
         rates = [float(rate) for rate in arguments.learning_rates.split(",")]
     except ValueError as error:
@@ -385,40 +352,32 @@ def _compare(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         **{field: getattr(arguments, field) for field in fields},
     )  # fmt: skip
     if arguments.json:
-        _print_json([*study.records, study.summary])
+        print_json([*study.records, study.summary])
     else:
         print_comparison(study.summary)
         print(f"\nrecords: {study.run / 'compare.jsonl'}\npage:    {study.report()}")
     return 0
 
 
-def print_comparison(summary: dict[str, Any]) -> None:
-    """The closing record of a comparison, for people."""
-    bits, rates = summary["final_bits"], summary["learning_rates"]
-    print(f"bits per byte on held-out real data after {summary['real_tokens']:,} real tokens (matched: more), "
-          f"mean of {summary['seeds']} seeds")  # fmt: skip
-    _print_table(["arm", "bits", "learning rate"], [[n, f"{b:.3f}", f"{rates[n]:g}"] for n, b in bits.items()])
-    print()
-    rows = [
-        [f"{p['arm']} - {p['baseline']}", f"{p['difference_bits']:+.3f}", f"{p['low']:+.3f} to {p['high']:+.3f}",
-         " ".join(f"{d:+.3f}" for d in p["per_seed"])]
-        for p in summary["pairs"]
-    ]  # fmt: skip
-    _print_table(["difference, bits", "mean", "95 % over seeds", "each seed"], rows)
-    each = " ".join(f"{100 * s:.0f} %" for s in summary["data_saving_per_seed"])
-    print(f"\ndata saving, warmed against scratch: {100 * summary['data_saving']:.0f} % "
-          f"(95 % bootstrap {100 * summary['low']:.0f} to {100 * summary['high']:.0f} %; each seed {each}); "
-          "negative: the warm-up cost real tokens")  # fmt: skip
+def corpora_exist(names: Sequence[str]) -> None:
+    """Raise for data that cannot be read, before anything slow is imported."""
+    from uprior import corpora
+
+    for name in names:
+        corpora.get(name)
 
 
 def _study(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior import studies
 
     if arguments.study is None:
-        _print_table(["study", "what it is"], [[e.name, e.summary] for e in studies.entries().values()], right=False)
+        print_table(["study", "what it is"], [[e.name, e.summary] for e in studies.entries().values()], right=False)
         return 0
-    study = studies.find(arguments.study)
-    study().run(arguments.out or Path("runs") / arguments.study, evaluate_on=arguments.eval)
+    corpora_exist(arguments.eval)
+    out = arguments.out or Path("runs") / arguments.study
+    studies.find(arguments.study)().run(out, evaluate_on=arguments.eval)
+    print_records(out)
+    print(f"\npage: {out / 'report.html'}")
     return 0
 
 
@@ -434,7 +393,7 @@ def _doctor(arguments: argparse.Namespace, _: dict[str, str]) -> int:
 
     record = {"versions": environment.versions(), "commit": environment.commit(), **environment.hardware()}
     if arguments.json:
-        _print_json([record])
+        print_json([record])
         return 0
     for key, value in record.items():
         if isinstance(value, dict):

@@ -30,7 +30,7 @@ from uprior.models.folder import find_model, load_model, save_model
 from uprior.models.presets import flops_per_token, fresh_like
 from uprior.rng import digest
 from uprior.sources.uniform import Uniform
-from uprior.statistics import crossings, paired_difference, saving_interval
+from uprior.summary import summarise
 from uprior.train.loop import fit, remove_checkpoints
 from uprior.train.settings import Training
 
@@ -346,58 +346,3 @@ def _recipe(warm: Path) -> dict[str, Any]:
         )
     sources.revive(recipe["stream"]["source"])  # a source this version cannot rebuild is told now
     return recipe
-
-
-def summarise(
-    plan: Any, curves: dict[tuple[str, int], list[dict[str, Any]]], rates: dict[str, float], flops: int
-) -> dict[str, Any]:
-    """The closing record: data saving with interval, differences against scratch and matched, crossings, seeds apart."""
-    seeds, common = range(plan.seeds), evaluation_steps(plan.steps, plan.evaluations)
-
-    def stacked(arm: str) -> Any:
-        """[S, E, W] at the steps that all arms share."""
-        return np.array([[l["window_bits"] for l in curves[arm, s] if l["step"] in common] for s in seeds])
-
-    tokens = np.array([l["tokens"] for l in curves["scratch", 0] if l["step"] in common], dtype=np.float64)
-    last = {arm.name: np.array([curves[arm.name, s][-1]["bits_mean"] for s in seeds]) for arm in plan.arms}
-    scratch, warmed = stacked("scratch"), stacked("warmed")
-    saving = saving_interval(tokens, scratch, warmed)
-    pairs = []
-    for arm, baseline in (("warmed", "scratch"), ("warmed", "matched"), ("warmed", "noise"), ("noise", "scratch")):
-        difference = paired_difference(last[arm], last[baseline])
-        pairs.append({
-            "arm": arm, "baseline": baseline, "difference_bits": difference.value, "low": difference.low,
-            "high": difference.high, "per_seed": [float(d) for d in last[arm] - last[baseline]],
-        })  # fmt: skip
-    return {
-        "summary": True,
-        "data_saving": saving.value,
-        "low": saving.low,
-        "high": saving.high,
-        "seeds": plan.seeds,
-        "data_saving_per_seed": [saving_interval(tokens, scratch[[s]], warmed[[s]], draws=1).value for s in seeds],
-        "real_tokens": int(tokens[-1]),
-        "warmup_tokens": plan.warmup_tokens,
-        "flops_per_token": flops,
-        "final_bits": {name: float(values.mean()) for name, values in last.items()},
-        "learning_rates": rates,
-        "pairs": pairs,
-        "crossings": {
-            "warmed against scratch, over real tokens": crossings(tokens, (warmed - scratch).mean((0, 2))),
-            "warmed against matched, over total compute": _compute_crossings(plan, curves, flops),
-        },
-    }
-
-
-def _compute_crossings(
-    plan: Any, curves: dict[tuple[str, int], list[dict[str, Any]]], flops: int
-) -> list[dict[str, Any]]:
-    """Crossings of the mean curves over total FLOPs, where both arms have some (the warmed one starts late)."""
-
-    def mean_curve(arm: str, offset: int) -> tuple[Any, Any]:
-        x = np.array([(offset + l["tokens"]) * flops for l in curves[arm, 0]], dtype=np.float64)
-        return x, np.mean([[l["bits_mean"] for l in curves[arm, s]] for s in range(plan.seeds)], axis=0)
-
-    (x_warm, y_warm), (x_matched, y_matched) = mean_curve("warmed", plan.warmup_tokens), mean_curve("matched", 0)
-    inside = x_warm <= x_matched[-1]
-    return crossings(x_warm[inside], y_warm[inside] - np.interp(x_warm[inside], x_matched, y_matched))

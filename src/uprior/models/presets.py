@@ -75,8 +75,20 @@ def config_of(preset: Preset, vocab: int, context: int) -> Any:
     """The transformers configuration of a preset."""
     from transformers import GPT2Config, GPTNeoXConfig, LlamaConfig
 
+    # Matrices start at N(0, 1 / width), the scale that keeps activations of size one. The libraries' fixed 0.02 suits width
+    # 2,500; at width 128 it made the first million tokens of warm-up nearly useless (docs/LOG.md).
     # A byte model has no special tokens.
-    common = {"vocab_size": vocab, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None, "use_cache": False}
+    common = {
+        "initializer_range": preset.width**-0.5,
+        # One table for reading and writing: copying a symbol out of the context, the first thing random computation
+        # teaches, then needs no map of its own for every symbol (docs/LOG.md has the measurement).
+        "tie_word_embeddings": True,
+        "vocab_size": vocab,
+        "bos_token_id": None,
+        "eos_token_id": None,
+        "pad_token_id": None,
+        "use_cache": False,
+    }
     if preset.family == "llama":
         config: Any = LlamaConfig(
             hidden_size=preset.width,
@@ -84,7 +96,6 @@ def config_of(preset: Preset, vocab: int, context: int) -> Any:
             num_attention_heads=preset.heads,
             intermediate_size=preset.inner,
             max_position_embeddings=context,
-            tie_word_embeddings=False,
             **common,
         )
     elif preset.family == "gpt2":

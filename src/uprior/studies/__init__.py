@@ -19,7 +19,7 @@ class Study:
     name: ClassVar[str]
 
     def run(self, out: Path, *, evaluate_on: Sequence[str] = ()) -> None:
-        """Do all of it below ``out``, and say on stdout what came out."""
+        """Do all of it below ``out`` and leave the records and report.html there. KeyboardInterrupt when stopped: it goes on."""
         raise NotImplementedError(f"{type(self).__name__} does not write run")
 
 

@@ -22,7 +22,8 @@ import torch
 
 from uprior.data.stream import BatchStream
 from uprior.errors import TrainingError
-from uprior.models.folder import save_model
+from uprior.files import read_lines
+from uprior.models.folder import load_model, save_model
 from uprior.train import checkpoint
 from uprior.train.hardware import autocast, device, resolve_precision
 from uprior.train.log import RunLog
@@ -68,10 +69,14 @@ def fit(
     """Train ``model`` in place on batches ``first_batch, first_batch + 1, ...`` of ``stream``, recording into ``run``.
 
     Goes on from the newest good checkpoint in ``run``, bit for bit as if never interrupted (same machine, same number of
-    threads). ``evaluate(model, step)`` is called at the steps of ``evaluate_at`` (0 is before training) and its records are
+    threads); of a finished run it only loads the weights. ``evaluate(model, step)`` is called at the steps of ``evaluate_at`` (0 is before training) and its records are
     logged. SIGINT and SIGTERM end the run after the current step with a checkpoint, and ``Result.finished`` is False.
     Raises TrainingError when a loss or gradient is not finite: the last good checkpoint stays.
     """
+    if (run / "model").exists():
+        losses = [line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"]
+        model.load_state_dict(load_model(run).state_dict())
+        return Result(training.steps, losses[-1], finished=True)
     where = device()
     model.to(where).train()
     optimizer = make_optimizer(model, training)
@@ -81,7 +86,7 @@ def fit(
     precision = resolve_precision(training.precision, where)
     last = StepRecord(math.nan, None, math.nan)
     with (
-        RunLog(run, step) as log,
+        RunLog(run, -1 if state is None else step) as log,
         Reporter(title, training.steps, step, show=show) as reporter,
         _stop_requested() as stop,
         contextlib.closing(stream.batches(first_batch + step, first_batch + training.steps)) as batches,

@@ -1,0 +1,58 @@
+"""The main job, small: what `make demo` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from uprior.comparing import compare
+from uprior.data.stream import Stream
+from uprior.experiment import pretrain
+from uprior.models.presets import build
+from uprior.report import write_report
+from uprior.sources.universal import Universal
+from uprior.studies import Study
+
+CONTEXT = 256
+
+
+class Demo(Study):
+    """The main job in ten minutes on two cores: warm up on random computation, predict unseen real data, then learn it.
+
+    A 0.9 M-parameter Llama sees 1.2 million tokens that random machines wrote, at a constant rate, and is evaluated as it goes on
+    the running interpreter's library source (and on ``evaluate_on``), none of which it is trained on. Then ``compare`` trains
+    it on that source beside scratch, a model warmed up on noise, and one that gets the warm-up's compute as real steps.
+    """
+
+    name: ClassVar[str] = "demo"
+
+    def run(self, out: Path, *, evaluate_on: Sequence[str] = ()) -> None:
+        warm = out / "warm"
+        stream = Stream(Universal(), seed=0, batch_size=8, length=CONTEXT)
+        model = build("llama-1m", context=CONTEXT)
+        result = pretrain(
+            model,
+            stream,
+            out=warm,
+            steps=600,
+            learning_rate=3e-3,
+            evaluate_on=["python_stdlib", *evaluate_on],
+            evaluations=7,
+            positions=256,
+        )
+        if not result.finished:
+            raise KeyboardInterrupt
+        compare(
+            warm,
+            "python_stdlib",
+            out=out / "compare",
+            seeds=2,
+            steps=150,
+            batch_size=8,
+            learning_rates=(1e-3, 3e-3),
+            trial_steps=50,
+            evaluations=8,
+            positions=128,
+        )
+        write_report(out)

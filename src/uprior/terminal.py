@@ -1,0 +1,73 @@
+"""Results on stdout: JSON lines for programs; for people plain tables, which read the same in a terminal and a log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from uprior.files import read_lines
+
+
+def print_json(records: Sequence[dict[str, Any]]) -> None:
+    for record in records:
+        print(json.dumps(_plain_floats(record), ensure_ascii=False), flush=True)
+
+
+def _plain_floats(value: Any) -> Any:
+    """NaN (an interval that one seed cannot give) is null in JSON."""
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None
+    if isinstance(value, dict):
+        return {key: _plain_floats(v) for key, v in value.items()}
+    return [_plain_floats(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, right: bool = True) -> None:
+    """Columns as wide as their widest cell; all but the first are right-aligned unless they hold text."""
+    table = [list(head), *map(list, rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    for row in table:
+        cells = [
+            c.ljust(w) if i == 0 or not right else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def print_records(run: Path) -> None:
+    """What the runs below a folder came to: zero-shot bits at start, middle and end beside baselines, then comparisons."""
+    for log in sorted(run.glob("*/log.jsonl")):
+        evaluated = [line for line in read_lines(log) if line["event"] == "eval"]
+        steps = sorted({line["step"] for line in evaluated})
+        chosen = [steps[0], steps[len(steps) // 2], steps[-1]] if steps else []
+        lines = [(f"model, step {line['step']}", line) for line in evaluated if line["step"] in chosen]
+        lines += [(line["predictor"], line) for line in read_lines(log.parent / "baselines.jsonl")]
+        files = list(dict.fromkeys(line["file"] for _, line in lines))
+        names = list(dict.fromkeys(name for name, _ in lines))
+        bits = {(name, line["file"]): f"{line['bits_mean']:.2f} ± {line['se_mean']:.2f}" for name, line in lines}
+        print(f"\n{log.parent}: zero-shot bits per byte on data never trained on, mean over windows of "
+              f"{evaluated[0]['context']} bytes ± s.e.")  # fmt: skip
+        print_table(["", *files], [[name, *(bits.get((name, file), "") for file in files)] for name in names])
+    for records in sorted(run.glob("*/compare.jsonl")):
+        print()
+        print_comparison(read_lines(records)[-1])
+
+
+def print_comparison(summary: dict[str, Any]) -> None:
+    """The closing record of a comparison, for people."""
+    bits, rates = summary["final_bits"], summary["learning_rates"]
+    print(f"bits per byte on held-out real data after {summary['real_tokens']:,} real tokens (matched: more), "
+          f"mean of {summary['seeds']} seeds")  # fmt: skip
+    print_table(["arm", "bits", "learning rate"], [[n, f"{b:.3f}", f"{rates[n]:g}"] for n, b in bits.items()])
+    print()
+    rows = [
+        [f"{p['arm']} - {p['baseline']}", f"{p['difference_bits']:+.3f}", f"{p['low']:+.3f} to {p['high']:+.3f}",
+         " ".join(f"{d:+.3f}" for d in p["per_seed"])]
+        for p in summary["pairs"]
+    ]  # fmt: skip
+    print_table(["difference, bits", "mean", "95 % over seeds", "each seed"], rows)
+    each = " ".join(f"{100 * s:.0f} %" for s in summary["data_saving_per_seed"])
+    print(f"\ndata saving, warmed against scratch: {100 * summary['data_saving']:.0f} % "
+          f"(95 % bootstrap {100 * summary['low']:.0f} to {100 * summary['high']:.0f} %; each seed {each}); "
+          "negative: the warm-up cost real tokens")  # fmt: skip
