@@ -47,10 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(argv: list[str]) -> int:
-    parser = _make_parser()
+    parser, commands = _make_parser()
     if not argv:
         parser.print_help()
         return 0
+    if not argv[0].startswith("-") and argv[0] not in commands:
+        raise unknown_name("command", argv[0], commands)
     arguments, rest = parser.parse_known_args(argv)
     options = _read_options(rest, arguments)
     handler: Handler = arguments.handler
@@ -73,7 +75,7 @@ def _read_options(rest: list[str], arguments: argparse.Namespace) -> dict[str, s
     return options
 
 
-def _make_parser() -> argparse.ArgumentParser:
+def _make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     parser = _Parser(prog="uprior", description="Pre-train on random computation and measure what that buys.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
@@ -119,7 +121,7 @@ def _make_parser() -> argparse.ArgumentParser:
     report.add_argument("--out", type=Path, help="where to write the page (RUN/report.html)")
 
     command("doctor", _doctor, "versions, processor, accelerator, what will be used", as_json=True)
-    return parser
+    return parser, list(commands.choices)
 
 
 def _add_pretrain(sub: argparse.ArgumentParser) -> None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._exact import kernel
 from uprior.spec import parameter
 from uprior.types import Block
 
@@ -47,14 +49,34 @@ class Pointwise(Source):
         weights /= weights.sum(1, keepdims=True)
         edges = np.cumsum(weights, axis=1)
         edges[np.arange(machines), sizes - 1] = 2.0  # nothing falls past the last symbol
-        uniform = draw("rows").random((rows, length))
-        choice = np.empty((rows, length), dtype=np.int64)
-        for row in range(rows):
-            choice[row] = np.searchsorted(edges[machine[row], : sizes[machine[row]]], uniform[row], side="right")
-        floor = -np.log(np.take_along_axis(weights[machine], choice, axis=1))
+        tokens, floor = _choose(
+            draw("rows").random((rows, length)), machine, edges, symbols, -np.log(np.where(used, weights, 1.0))
+        )
         return Block(
-            tokens=np.take_along_axis(symbols[machine], choice, axis=1).astype(self.token_dtype),
+            tokens=tokens.astype(self.token_dtype),
             machine=draw.machine_ids(machine),
-            floor_nats=np.maximum(floor, 0).astype(np.float32),
+            floor_nats=np.maximum(floor, 0),
             info={"symbols": sizes[machine]},
         )
+
+
+@kernel
+def _choose(
+    uniform: NDArray[np.float64],
+    machine: NDArray[np.int64],
+    edges: NDArray[np.float64],
+    symbols: NDArray[np.int64],
+    surprise: NDArray[np.float64],
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Tokens and floors [N, T] by inverse CDF: the first symbol whose cumulative weight exceeds the uniform number."""
+    tokens = np.empty(uniform.shape, dtype=np.uint32)
+    floor = np.empty(uniform.shape, dtype=np.float32)
+    for row in range(uniform.shape[0]):
+        m = machine[row]
+        for t in range(uniform.shape[1]):
+            k = 0
+            while edges[m, k] <= uniform[row, t]:
+                k += 1
+            tokens[row, t] = symbols[m, k]
+            floor[row, t] = surprise[m, k]
+    return tokens, floor

@@ -69,9 +69,10 @@ def fit(
     """Train ``model`` in place on batches ``first_batch, first_batch + 1, ...`` of ``stream``, recording into ``run``.
 
     Goes on from the newest good checkpoint in ``run``, bit for bit as if never interrupted (same machine, same number of
-    threads); of a finished run it only loads the weights. ``evaluate(model, step)`` is called at the steps of ``evaluate_at`` (0 is before training) and its records are
-    logged. SIGINT and SIGTERM end the run after the current step with a checkpoint, and ``Result.finished`` is False.
-    Raises TrainingError when a loss or gradient is not finite: the last good checkpoint stays.
+    threads); of a finished run it only loads the weights. ``evaluate(model, step)`` is called at the steps of
+    ``evaluate_at`` (0 is before training) and its records are logged. SIGINT and SIGTERM end the run after the current
+    step with a checkpoint, and ``Result.finished`` is False. Raises TrainingError when a loss or gradient is not finite:
+    the last good checkpoint stays.
     """
     if (run / "model").exists():
         losses = [line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"]
