@@ -43,6 +43,7 @@ def summarise(plan: Any, curves: dict[tuple[str, int], Curve], rates: dict[str, 
         "flops_per_token": flops,
         "final_bits": {name: float(values.mean()) for name, values in last.items()},
         "learning_rates": rates,
+        "learning_rates_tried": list(plan.learning_rates),
         "pairs": pairs,
         "crossings": {
             "warmed against scratch, over real tokens": crossings(tokens, (warmed - scratch).mean((0, 2))),

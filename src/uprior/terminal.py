@@ -59,7 +59,13 @@ def print_comparison(summary: dict[str, Any]) -> None:
     bits, rates = summary["final_bits"], summary["learning_rates"]
     print(f"bits per byte on held-out real data after {summary['real_tokens']:,} real tokens (matched: more), "
           f"mean of {summary['seeds']} seeds")  # fmt: skip
-    print_table(["arm", "bits", "learning rate"], [[n, f"{b:.3f}", f"{rates[n]:g}"] for n, b in bits.items()])
+    tried = summary["learning_rates_tried"]
+    at_edge = {
+        n: "  an end of the rates tried" if len(tried) > 1 and r in (min(tried), max(tried)) else ""
+        for n, r in rates.items()
+    }
+    rows = [[name, f"{b:.3f}", f"{rates[name]:g}{at_edge[name]}"] for name, b in bits.items()]
+    print_table(["arm", "bits", "learning rate"], rows, right=False)
     print()
     rows = [
         [f"{p['arm']} - {p['baseline']}", f"{p['difference_bits']:+.3f}", f"{p['low']:+.3f} to {p['high']:+.3f}",

@@ -23,7 +23,7 @@ class Universal(Mixture):
 
     Machine: one of a component's. Floor: NaN in rows of components that do not know theirs. Cost: mostly the networks'. The
     shares say which kinds of regularity a row may hold, most to those with structure on several scales, a twentieth each to
-    what a predictor must not forget (single symbols, plain frequencies). They are not tuned on any real data.
+    what a predictor must not forget (single symbols, plain frequencies). They were set before any model was trained.
     """
 
     name: ClassVar[str] = "universal"
