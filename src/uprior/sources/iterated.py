@@ -110,7 +110,8 @@ def systematic_counts(law: NDArray[np.float64], rows: int, offset: float) -> NDA
     Rounding the same way in every block would never show the depths that get less than half a row of a small
     block.
 
-    >>> systematic_counts(np.array([0.0, 0.5, 0.25, 0.25]), 8, 0.3).tolist() [0, 4, 2, 2]
+    >>> systematic_counts(np.array([0.0, 0.5, 0.25, 0.25]), 8, 0.3).tolist()
+    [0, 4, 2, 2]
     """
     # The tiny amount keeps whole numbers whole when their sum is off by rounding.
     edges = np.floor(np.cumsum(law) * rows + np.clip(offset, 1e-6, 1 - 1e-6)).astype(np.int64)
