@@ -169,7 +169,7 @@ def _add_compare(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--steps", type=_count, default=200, help="real steps per arm (200)")
     sub.add_argument("--batch-size", type=_count, default=16, help="rows per step (16)")
     sub.add_argument("--learning-rates", default="0.001,0.003", help="tried in every arm alike (0.001,0.003)")
-    sub.add_argument("--trial-steps", type=_count, default=50, help="steps per trial (50)")
+    sub.add_argument("--trial-steps", type=_count, help="steps per trial (as many as --steps)")
     sub.add_argument("--schedule", default="constant", help="constant, cosine or wsd (constant)")
     sub.add_argument("--evaluations", type=_count, default=10, help="evaluations per arm (10)")
     sub.add_argument("--positions", type=_count, default=256, help="test windows (256)")

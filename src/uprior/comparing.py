@@ -75,7 +75,7 @@ def compare(
     steps: int = 200,
     batch_size: int = 16,
     learning_rates: Sequence[float] = (1e-3, 3e-3),
-    trial_steps: int = 50,
+    trial_steps: int | None = None,
     schedule: str = "constant",
     evaluations: int = 10,
     positions: int = 256,
@@ -88,7 +88,8 @@ def compare(
     data            a corpus: name or path. Trained on its first 80 %, rates chosen on the next 10 %, reported on the last 10 %
     seeds           2 or more; each is a whole new pair (see above)
     steps           real optimiser steps per arm, of ``batch_size`` rows as long as the warm-up's
-    learning_rates  tried for ``trial_steps`` steps in every arm alike; the best on validation data is used
+    learning_rates  tried for ``trial_steps`` steps (default: all of ``steps``) in every arm alike; the best on validation
+                    data is used. Shorter trials are cheaper but favour rates that are too high (docs/LOG.md)
     limit_bytes     train on only so much of the data
     """
     warm = Path(warm)
@@ -100,7 +101,7 @@ def compare(
         steps,
         batch_size,
         tuple(learning_rates),
-        trial_steps,
+        steps if trial_steps is None else trial_steps,
         schedule,
         evaluations,
         positions,

@@ -52,8 +52,8 @@ class Demo(Study):
             seeds=2,
             steps=150,
             batch_size=8,
-            learning_rates=(2e-3, 5e-3, 1e-2),
-            trial_steps=50,
+            learning_rates=(2e-3, 5e-3),
+            trial_steps=100,
             evaluations=8,
             positions=128,
         )
