@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from uprior import sources
 from uprior.data import Stream
 from uprior.errors import CheckpointError, SpecError, TrainingError, UnknownNameError
 from uprior.files import read_lines
@@ -55,6 +56,16 @@ def test_unscored_positions_get_no_gradient():
     torch.autograd.backward(loss)
     assert logits.grad[0, 0].abs().sum() > 0
     assert logits.grad[0, 1].abs().sum() == 0 and logits.grad[0, 2].abs().sum() == 0
+
+
+@pytest.mark.parametrize("name", sorted(sources.entries()))
+def test_every_source_teaches_something(name):
+    batch = Stream(sources.get(name), batch_size=4, length=32, block_rows=8).batch(0)
+    model = tiny()
+    tokens = torch.from_numpy(batch.tokens)
+    loss, _ = scored_sum(model(tokens).logits, tokens, torch.from_numpy(batch.scored))
+    torch.autograd.backward(loss)
+    assert all(bool(p.grad.abs().sum() > 0) for p in model.parameters())
 
 
 def test_schedules():

@@ -60,7 +60,7 @@ def print_comparison(summary: dict[str, Any]) -> None:
     print(f"bits per byte on held-out real data after {summary['real_tokens']:,} real tokens (matched: more), "
           f"mean of {summary['seeds']} seeds")  # fmt: skip
     tried = summary["learning_rates_tried"]
-    ends = {min(tried), max(tried)} if len(tried) > 1 else set()
+    ends = {min(tried), max(tried)} if len(tried) > 2 else set()  # of two rates, both are ends
     notes = {name: "  (an end of the rates tried)" if rate in ends else "" for name, rate in rates.items()}
     rows = [[name, f"{b:.3f}", f"{rates[name]:g}{notes[name]}"] for name, b in bits.items()]
     print_table(["arm", "bits", "learning rate"], rows, right=False)
