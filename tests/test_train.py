@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from uprior import sources
@@ -338,14 +339,20 @@ def test_a_loss_that_becomes_nan_stops_with_the_step_and_keeps_the_last_good_che
     assert read_lines(tmp_path / "log.jsonl")[-1]["step"] == 7
 
 
-def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_one_before(uninterrupted, tmp_path, monkeypatch):
+FULL = "No space left on device"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, FULL), SafetensorError(f"while serializing: I/O error: {FULL} (os error 28)")]
+)
+def test_a_disk_that_fills_up_during_a_checkpoint_leaves_the_one_before(uninterrupted, tmp_path, monkeypatch, error):
     from uprior.train import checkpoint
 
     original = checkpoint.save_file
 
     def full(tensors, path):
         if "step-00000006" in str(path):
-            raise OSError(28, "No space left on device")
+            raise error
         original(tensors, path)
 
     monkeypatch.setattr(checkpoint, "save_file", full)

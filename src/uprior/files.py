@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from uprior.errors import CheckpointError, RunDirectoryError, UpriorError
+from uprior.errors import CheckpointError, RunDirectoryError
 
 try:
     import fcntl
@@ -82,7 +82,11 @@ def verify_folder(path: Path) -> None:
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"{file} is missing; restore the folder, or use another checkpoint")
-        if file_sha256(file) != expected:
+        try:
+            found = file_sha256(file)
+        except OSError as error:
+            raise CheckpointError(f"cannot read {file}: {error.strerror}; make it readable: chmod u+r") from error
+        if found != expected:
             raise CheckpointError(f"{file} is damaged (its checksum differs); restore it, or use another checkpoint")
 
 
@@ -97,13 +101,25 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into one line; what was there before stays."""
     try:
         yield
-    except OSError as error:
-        if isinstance(error, UpriorError):
+    except Exception as error:
+        reason = _disk_reason(error)
+        if reason is None:
             raise
         raise RunDirectoryError(
-            f"cannot write {path}: {error.strerror or error}; what was saved before is intact: "
+            f"cannot write {path}: {reason}; what was saved before is intact: "
             "free space or choose another --out, then type the same command to go on"
         ) from error
+
+
+def _disk_reason(error: Exception) -> str | None:
+    """What the disk said, if it was the disk: safetensors reports a full one in an exception of its own."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    from safetensors import SafetensorError
+
+    if isinstance(error, SafetensorError) and "(os error " in str(error):
+        return str(error).rpartition("I/O error: ")[2]
+    return None
 
 
 @contextlib.contextmanager
