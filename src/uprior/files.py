@@ -118,7 +118,7 @@ def _disk_reason(error: Exception) -> str | None:
     from safetensors import SafetensorError
 
     if isinstance(error, SafetensorError) and "(os error " in str(error):
-        return str(error).rpartition("I/O error: ")[2]
+        return str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]
     return None
 
 
