@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,9 @@ def pretrain(
         open_run(run, config)
         if not (run / "start").exists():
             save_model(model, run / "start")
-        evaluator.write_baselines(run / "baselines.jsonl", show=show)
+        if show and not (run / "checkpoints").exists() and not (run / "model").exists():
+            sys.stderr.write(f"{run.name}: starting; on a new machine kernels are compiled once, about half a minute\n")
+        evaluator.write_baselines(run / "baselines.jsonl")
         result = fit(
             model,
             stream,
@@ -128,7 +131,7 @@ class Evaluator:
             )
         )
 
-    def write_baselines(self, path: Path, *, show: bool) -> None:
+    def write_baselines(self, path: Path) -> None:
         """The baselines' records, computed unless they are there already."""
         if path.exists() or not self.panel:
             return
