@@ -1,12 +1,14 @@
 # Everything a newcomer needs: `make demo` does the main job, `make test` runs the tests. Each sets itself up.
 PYTHON ?= python3
 PIP_ARGS ?=
+# make demo DATA="a.txt b.txt" also evaluates on these files, into a folder of its own.
+OUT ?= $(if $(DATA),demo-data,demo)
 BIN := .venv/bin
 
 .PHONY: demo test lint clean
 
 demo: .venv/installed
-	$(BIN)/uprior run demo --out demo $(if $(DATA),--eval $(DATA))
+	$(BIN)/uprior run demo --out $(OUT) $(if $(DATA),--eval $(DATA))
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
@@ -28,4 +30,4 @@ lint: .venv/installed-dev
 	touch $@ .venv/installed
 
 clean:
-	rm -rf .venv demo runs
+	rm -rf .venv demo demo-data runs

@@ -97,9 +97,6 @@ def fit(
         if state is None:
             _evaluate(evaluate, evaluate_at, model, 0, stream, log, reporter)
             checkpoint.save(run, 0, model, optimizer, keep=training.keep)
-            reporter.say(
-                "writing the first rows (on a new machine their kernels are compiled once, about half a minute)"
-            )
         elif step < training.steps:
             reporter.say(f"going on from step {step}")
         while step < training.steps:
