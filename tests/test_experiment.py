@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -195,6 +196,16 @@ def test_compare_again_is_the_same_and_at_once(study, warm, text):
         warm, text, seeds=2, steps=8, batch_size=4, trial_steps=3, evaluations=3, positions=8, show=False
     )
     assert again.records == study.records and again.summary == study.summary
+
+
+def test_a_moved_run_is_the_same_run(study, warm, text, tmp_path):
+    shutil.copytree(warm, tmp_path / "elsewhere")
+    shutil.copytree(study.run, tmp_path / "c")
+    again = uprior.compare(
+        tmp_path / "elsewhere", text, out=tmp_path / "c", seeds=2, steps=8, batch_size=4, trial_steps=3, evaluations=3,
+        positions=8, show=False,
+    )  # fmt: skip
+    assert again.records == study.records
 
 
 def test_the_study_writes_its_page(study, tmp_path):

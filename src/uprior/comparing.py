@@ -110,7 +110,7 @@ def compare(
     )
     run = Path(out) if out is not None else warm.parent / f"{warm.name}-on-{plan.corpus.label.replace('/', '_')}"
     with locked(run):
-        open_run(run, plan.config(warm))
+        open_run(run, plan.config(), warm=str(warm))  # a moved folder is the same run: its fingerprint is checked
         lines, summary = _Runner(plan, warm, run).lines()
         write_text(run / "compare.jsonl", "".join(json.dumps(line) + "\n" for line in [*lines, summary]))
     return Comparison(run, lines, summary)
@@ -167,10 +167,9 @@ class _Plan:
         later = np.linspace(self.steps, steps, max(2, self.evaluations // 2)).round().astype(int)
         return common | frozenset(map(int, later)) if steps > self.steps else common
 
-    def config(self, warm: Path) -> dict[str, Any]:
+    def config(self) -> dict[str, Any]:
         return {
             "kind": "compare",
-            "warm": str(warm),
             "warm_fingerprint": digest(json.dumps(self.recipe, sort_keys=True)).hex(),
             "data": self.data,
             "corpus": self.corpus.label,

@@ -152,8 +152,8 @@ def evaluation_steps(steps: int, evaluations: int) -> frozenset[int]:
     return frozenset(round(steps * (k / (evaluations - 1)) ** 2) for k in range(evaluations))
 
 
-def open_run(run: Path, config: dict[str, Any]) -> None:
-    """Record what a run is, or check that the directory already holds this very run."""
+def open_run(run: Path, config: dict[str, Any], **notes: str) -> None:
+    """Record what a run is, or check that the directory already holds this very run; ``notes`` are recorded, not checked."""
     path = run / "config.json"
     config = json.loads(json.dumps(config))
     if not path.exists():
@@ -161,7 +161,7 @@ def open_run(run: Path, config: dict[str, Any]) -> None:
         if others:
             raise RunDirectoryError(f"{run} is not empty and holds no run ({others[0].name}); choose another --out")
         where = {"versions": environment.versions(), "commit": environment.commit(), "command": environment.command()}
-        write_json(path, config | where)
+        write_json(path, config | notes | where)
         return
     with disk_errors(path):
         try:
