@@ -11,26 +11,18 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uprior import sources
+from uprior.corpora import Corpus
 from uprior.data.vocabulary import Vocabulary
 from uprior.errors import CorpusError, SpecError
 from uprior.rng import generator
 from uprior.sources import Source
-from uprior.spec import Spec
 from uprior.types import SPLITS, Batch
-
-
-class _Corpus(Protocol):
-    """What a stream needs of a corpus."""
-
-    @property
-    def label(self) -> str: ...
-    def data(self, split: str) -> NDArray[np.uint8]: ...
 
 
 class BatchStream:
@@ -46,11 +38,11 @@ class BatchStream:
 
     def batch(self, step: int) -> Batch:
         """The batch of a step: a pure function of (stream, step)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} writes no batches")
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values from which the same stream can be made again."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} does not describe itself")
 
     @property
     def tokens_per_step(self) -> int:
@@ -243,7 +235,7 @@ class CorpusStream(BatchStream):
 
     def __init__(
         self,
-        corpus: _Corpus,
+        corpus: Corpus,
         *,
         seed: int = 0,
         batch_size: int = 64,
@@ -262,9 +254,8 @@ class CorpusStream(BatchStream):
             )
 
     def describe(self) -> dict[str, Any]:
-        spec = self.corpus.to_dict() if isinstance(self.corpus, Spec) else {"name": self.corpus.label}
         return {
-            "corpus": spec,
+            "corpus": self.corpus.to_dict(),
             "seed": self.seed,
             "split": self.split,
             "batch_size": self.batch_size,

@@ -20,7 +20,7 @@ CONTEXT = 256
 class Demo(Study):
     """The main job in ten minutes on two cores: warm up on random computation, predict unseen real data, then learn it.
 
-    A 0.9 M-parameter Llama sees 1.2 million tokens that random machines wrote, and is evaluated as it goes on
+    A 0.8 M-parameter Llama sees 1.2 million tokens that random machines wrote, and is evaluated as it goes on
     the running interpreter's library source (and on ``evaluate_on``), none of which it is trained on. Then ``compare`` trains
     it on that source beside scratch, a model warmed up on noise, and one that gets the warm-up's compute as real steps.
     """
