@@ -63,13 +63,19 @@ class Source(Spec):
     alphabet_size: int
     row_space: ClassVar[int | None] = None
 
+    @property
+    def shortest_row(self) -> int:
+        """The smallest ``length`` of a row that can hold what this source writes."""
+        return 2
+
     def block(self, seed: int, index: int, *, rows: int, length: int, split: str = "train") -> Block:
         """``rows`` sequences of ``length`` tokens: block number ``index`` of the stream (spec, seed, split).
 
         Pure: the same arguments give the same bytes in any order, thread and process. Raises SpecError for a negative
-        seed or index, for rows < 1 or length < 2, and UnknownNameError for a split that does not exist.
+        seed or index, for rows < 1 or length < shortest_row, and UnknownNameError for a split that does not exist.
         """
-        for name, value, low in (("seed", seed, 0), ("index", index, 0), ("rows", rows, 1), ("length", length, 2)):
+        lowest = (("seed", seed, 0), ("index", index, 0), ("rows", rows, 1), ("length", length, self.shortest_row))
+        for name, value, low in lowest:
             if not isinstance(value, int) or value < low:
                 raise SpecError(f"{self.name}: {name} = {value!r} is not allowed; allowed: a whole number from {low}")
         if split not in SPLITS:
@@ -83,6 +89,17 @@ class Source(Spec):
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
         """Write the block; all randomness comes from ``draw``. May depend on (spec, draw, rows, length) and nothing else."""
         raise NotImplementedError(f"{type(self).__name__} does not write _generate")
+
+    def picture(self, *, seed: int = 0, length: int = 1024) -> NDArray[np.integer[Any]] | None:
+        """[height, width] colours that show one machine at work better than its row does; None: the row is the picture.
+
+        A space-time diagram of an automaton, the nesting depth of brackets, the states of a machine. Negative is blank.
+        """
+        return self._picture(Draw((self.fingerprint, seed, "train", 0), "train", 0), max(length, self.shortest_row))
+
+    def _picture(self, draw: Draw, length: int) -> NDArray[np.integer[Any]] | None:
+        """The picture of the row that ``_generate(draw, 1, length)`` writes."""
+        return None
 
     @property
     def token_dtype(self) -> type[np.uint16] | type[np.uint32]:
@@ -98,6 +115,20 @@ def machine_of_row(rows: int, rows_per_machine: int) -> NDArray[np.int64]:
     """
     machines = -(-rows // rows_per_machine)
     return np.arange(rows, dtype=np.int64) % machines
+
+
+def bars(heights: NDArray[np.integer[Any]], most: int = 64) -> NDArray[np.int64]:
+    """[height, T] a bar chart as a picture: column t is filled from the bottom up to heights[t], in a colour of its height.
+
+    Heights above ``most`` are scaled down.
+
+    >>> bars(np.array([0, 2, 1])).tolist()
+    [[-1, 2, -1], [-1, 2, 1]]
+    """
+    top = max(int(heights.max()), 1)
+    scaled = heights if top <= most else -(-heights * most // top)
+    level = np.arange(int(scaled.max()) or 1, 0, -1)[:, None]
+    return np.where(scaled >= level, heights, -1).astype(np.int64)
 
 
 @functools.cache

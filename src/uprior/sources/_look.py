@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._base import Source
+from uprior.sources._complexity import deflate_ratio, entropy_bits
 from uprior.spec import Spec
 
 Tokens = NDArray[np.unsignedinteger[Any]]
@@ -101,24 +102,6 @@ def _value_text(value: Any) -> str:
         text = describe(value)
         return f"({text})" if ":" in text else text
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def entropy_bits(row: Tokens) -> float:
-    """Empirical entropy of the single tokens of a row, in bits per token.
-
-    >>> entropy_bits(np.array([5, 5, 7, 7], dtype=np.uint16))
-    1.0
-    """
-    share = np.unique(row, return_counts=True)[1] / len(row)
-    return float(-(share * np.log2(share)).sum()) + 0.0  # no minus zero
-
-
-def deflate_ratio(row: Tokens, alphabet_size: int) -> float:
-    """Size of a row after raw deflate over its size before: one, two or four bytes per token, by the alphabet."""
-    narrow = np.uint8 if alphabet_size <= 1 << 8 else "<u2" if alphabet_size <= 1 << 16 else "<u4"
-    raw = row.astype(narrow).tobytes()
-    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return len(compressor.compress(raw) + compressor.flush()) / len(raw)
 
 
 # ------------------------------------------------------------------ rows to look at

@@ -64,12 +64,18 @@ class Probe:
 
     def draw(self, source: Source, seed: int, index: int, split: str, shape: tuple[int, int]) -> Block:
         """A block, drawn now."""
-        return source.block(self.seed + seed, index, rows=shape[0], length=shape[1], split=split)
+        rows, length = fitted(shape, source)
+        return source.block(self.seed + seed, index, rows=rows, length=length, split=split)
 
     def blocks(self) -> list[Block]:
         """Blocks of both shapes, three splits and several indices."""
         small = [self.block(split=split, shape=SMALL) for split in SPLITS]
         return [self.block(), self.block(index=1), self.block(split="validation"), *small]
+
+
+def fitted(shape: tuple[int, int], source: Source) -> tuple[int, int]:
+    """(rows, length), longer where the source needs longer rows."""
+    return shape[0], max(shape[1], source.shortest_row)
 
 
 # What is asked of the fresh process: (seed, index, split, shape).
@@ -79,8 +85,10 @@ _ASKED = ((0, 0, "train", LARGE), (0, 1, "train", LARGE), (0, 0, "validation", S
 def check(source: Source, *, seed: int = 0) -> Report:
     """Run every clause of the contract on a source. An exception in the source is a failure, never a crash."""
     asked = [
-        {"seed": seed + s, "index": index, "split": split, "rows": shape[0], "length": shape[1]}
-        for s, index, split, shape in _ASKED
+        dict(
+            zip(("seed", "index", "split", "rows", "length"), (seed + s, i, split, *fitted(shape, source)), strict=True)
+        )
+        for s, i, split, shape in _ASKED
     ]
     report = Report(describe(source), [], [])
     try:
@@ -190,8 +198,9 @@ def machine_and_info_are_per_row(probe: Probe) -> str:
 
 
 def _shaped(probe: Probe) -> list[tuple[tuple[int, int], Block]]:
-    small = [(SMALL, probe.block(split=split, shape=SMALL)) for split in SPLITS]
-    return [(LARGE, probe.block()), (LARGE, probe.block(split="validation")), *small]
+    large, small = fitted(LARGE, probe.source), fitted(SMALL, probe.source)
+    smaller = [(small, probe.block(split=split, shape=SMALL)) for split in SPLITS]
+    return [(large, probe.block()), (large, probe.block(split="validation")), *smaller]
 
 
 # ------------------------------------------------------------------ the floor
