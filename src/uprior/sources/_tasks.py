@@ -19,11 +19,13 @@ class TaskSource(Source):
     """Base of the tasks. A subclass writes ``_longest`` and ``_episodes``; the rest is the same for all.
 
     An *item* is the unit of difficulty (a symbol to sort, a pair to remember, a digit to add). Each row draws one number of
-    items, which is part of its machine and stands in ``info["items"]``, so that curricula and length-generalisation tests only
-    filter or change ``min_items`` and ``max_items``. Where a row is too short for ``max_items``, the range ends at what fits:
-    every row holds at least one whole episode. ``packed`` rows go on with further episodes of the same difficulty, cut where the row
-    ends; others hold one episode and then blanks, which never count. An answer may end with an end token, which counts, so that
-    models learn to stop; packed episodes need it where an answer's length cannot be told from the question.
+    items, which is part of its machine and stands in ``info["items"]``: curricula and length-generalisation tests only filter or
+    change ``min_items`` and ``max_items``. Where a row is too short for ``max_items``, the range ends at what fits, so that every
+    row holds at least one whole episode.
+
+    ``packed`` rows go on with further episodes of the same difficulty, cut where the row ends; others hold one episode and then
+    blanks, which never count. An answer may end with an end token, which counts, so that models learn to stop; packed episodes
+    need it where an answer's length cannot be told from the question.
     """
 
     family: ClassVar[str] = "task"
