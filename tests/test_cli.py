@@ -110,13 +110,6 @@ def test_check_passes_and_fails_with_its_status(capsys):
     assert status == 1 and json.loads(out)["failures"]
 
 
-def test_bench_says_how_fast(capsys):
-    status, out, _ = run(capsys, "bench", "uniform", "--rows", "8", "--length", "16", "--json")
-    record = json.loads(out)
-    assert status == 0 and {"name", "preset", "tokens_per_second", "rows", "length"} <= set(record)
-    assert record["tokens_per_second"] > 0
-
-
 def test_eval_gives_a_line_per_file_and_predictor(capsys, warm, text):
     status, out, _ = run(capsys, "eval", warm, text, "--positions", "8", "--json")
     lines = [json.loads(line) for line in out.splitlines()]

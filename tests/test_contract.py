@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from uprior.sources import Pointwise, Uniform, entries, find, get
 from uprior.sources._base import Draw
 from uprior.sources._check_floor import adaptive_nats
-from uprior.sources._check_process import block_digest
+from uprior.sources._check_process import FreshProcess, block_digest
 from uprior.sources._check_spec import changes
 from uprior.sources._complexity import deflate_ratio, entropy_bits
 from uprior.sources._look import (
@@ -40,9 +40,15 @@ def example(name):
 # ------------------------------------------------------------------ every source of the catalogue
 
 
+@pytest.fixture(scope="module")
+def fresh_process():
+    with FreshProcess() as process:
+        yield process
+
+
 @pytest.mark.parametrize("name", sorted(entries()))
-def test_source_keeps_the_contract(name):
-    report = check(example(name))
+def test_source_keeps_the_contract(name, fresh_process):
+    report = check(example(name), fresh_process=fresh_process)
     assert report.failures == []
     assert [line.split(":")[0] for line in report.passed] == [clause.__name__ for clause in CLAUSES]
 
@@ -67,8 +73,8 @@ def test_docstring_says_what_a_machine_is_and_whether_there_is_a_floor(name):
 
 
 @pytest.mark.parametrize("cls", CLAUSE, ids=lambda cls: cls.__name__)
-def test_broken_source_is_noticed(cls):
-    report = check(cls())
+def test_broken_source_is_noticed(cls, fresh_process):
+    report = check(cls(), fresh_process=fresh_process)
     assert CLAUSE[cls] in [line.split(":")[0] for line in report.failures]
 
 

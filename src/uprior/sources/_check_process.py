@@ -1,4 +1,4 @@
-"""The same blocks in a fresh Python with another PYTHONHASHSEED: started early, answered while other checks run."""
+"""The same blocks in a fresh Python with another PYTHONHASHSEED."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import hashlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -18,12 +20,12 @@ from uprior.spec import Spec, from_dict
 from uprior.types import Block
 
 _TIMEOUT_SECONDS = 300
-_CHILD = """
+_ANSWER = "uprior answers: "  # a source under test may print lines of its own
+_CHILD = f"""
 import json, sys
-request = json.load(sys.stdin)
-sys.path[:] = request["path"]
 from uprior.sources._check_process import answer
-print("\\n" + json.dumps(answer(request)))
+for line in sys.stdin:
+    print("\\n{_ANSWER}" + json.dumps(answer(json.loads(line))), flush=True)
 """
 
 
@@ -68,18 +70,46 @@ def not_importable(spec: Spec) -> str:
 
 
 class FreshProcess:
-    """One child process that writes some blocks of a source and reports their digests."""
+    """A child process with another PYTHONHASHSEED that writes blocks on demand; one serves the checks of many sources.
 
-    def __init__(self, spec: Spec, requests: list[dict[str, Any]]) -> None:
-        self.reason = not_importable(spec)
+    It is started by the first question, and again by the next one if a source brought it down.
+    """
+
+    def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
-        if self.reason:
-            return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def ask(self, spec: Spec, requests: list[dict[str, Any]]) -> dict[str, Any]:
+        """{"fingerprint": ..., "digests": [...]} of these blocks, or {"error": why there is none}."""
+        if reason := not_importable(spec):
+            return {"error": reason}
         places = {name: [cls.__module__, cls.__qualname__] for name, cls in classes_of(spec).items()}
-        question = json.dumps({"path": sys.path, "classes": places, "spec": spec.to_dict(), "blocks": requests})
+        question = {"path": sys.path, "classes": places, "spec": spec.to_dict(), "blocks": requests}
+        child = self.process = self.process or self._start()
+        assert child.stdin is not None and child.stdout is not None
+        timer = threading.Timer(_TIMEOUT_SECONDS, child.kill)
+        timer.start()
+        try:
+            child.stdin.write(json.dumps(question) + "\n")
+            child.stdin.flush()
+            for line in child.stdout:
+                if line.startswith(_ANSWER):
+                    return cast(dict[str, Any], json.loads(line.removeprefix(_ANSWER)))
+        except BrokenPipeError:
+            pass  # it is gone; what it said last is told below
+        finally:
+            timer.cancel()
+        return {"error": self._last_words(child)}
+
+    def _start(self) -> subprocess.Popen[str]:
         other_seed = "4321" if os.environ.get("PYTHONHASHSEED") != "4321" else "1234"
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-c", _CHILD],
             env=os.environ | {"PYTHONHASHSEED": other_seed},
             stdin=pipe,
@@ -88,34 +118,27 @@ class FreshProcess:
             text=True,
             encoding="utf-8",
         )
-        assert self.process.stdin is not None
-        self.process.stdin.write(question)
-        self.process.stdin.close()
-        self.process.stdin = None  # communicate() would flush it again
 
-    def result(self) -> dict[str, Any]:
-        """{"fingerprint": ..., "digests": [...]}, or {"error": why there is none}."""
-        if self.process is None:
-            return {"error": self.reason}
-        try:
-            out, err = self.process.communicate(timeout=_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            return {"error": f"no answer from the fresh process in {_TIMEOUT_SECONDS} s"}
-        if self.process.returncode != 0:
-            last_line = (err.strip() or "no message").splitlines()[-1]
-            return {"error": f"the fresh process ended with status {self.process.returncode}: {last_line}"}
-        return cast(dict[str, Any], json.loads(out.splitlines()[-1]))
+    def _last_words(self, child: subprocess.Popen[str]) -> str:
+        assert child.stderr is not None
+        last_line = (child.stderr.read().strip() or "no message").splitlines()[-1]
+        status = child.wait()
+        self.close()
+        if status == -signal.SIGKILL:
+            return f"no answer from the fresh process in {_TIMEOUT_SECONDS} s"
+        return f"the fresh process ended with status {status}: {last_line}"
 
     def close(self) -> None:
-        """End the process if it still runs."""
+        """End the process if it runs."""
         if self.process is not None:
-            if self.process.poll() is None:
-                self.process.kill()
+            self.process.kill()
             self.process.communicate()
+            self.process = None
 
 
 def answer(question: dict[str, Any]) -> dict[str, Any]:
     """The child's side: revive the spec, write the blocks, digest them. Errors become text."""
+    sys.path[:] = question["path"]
     classes: dict[str, type[Spec]] = {}
     for name, (module, qualname) in question["classes"].items():
         try:

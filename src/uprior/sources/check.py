@@ -9,6 +9,7 @@ says what data can and cannot tell about it).
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 from collections.abc import Callable
@@ -82,28 +83,19 @@ def fitted(shape: tuple[int, int], source: Source) -> tuple[int, int]:
 _ASKED = ((0, 0, "train", LARGE), (0, 1, "train", LARGE), (0, 0, "validation", SMALL), (0, 0, "test", SMALL))
 
 
-def check(source: Source, *, seed: int = 0) -> Report:
-    """Run every clause of the contract on a source. An exception in the source is a failure, never a crash."""
-    asked = [
-        dict(
-            zip(("seed", "index", "split", "rows", "length"), (seed + s, i, split, *fitted(shape, source)), strict=True)
-        )
-        for s, i, split, shape in _ASKED
-    ]
+def check(source: Source, *, seed: int = 0, fresh_process: FreshProcess | None = None) -> Report:
+    """Run every clause of the contract on a source. An exception in the source is a failure, never a crash.
+
+    Who checks many sources gives all of them one ``fresh_process``, whose start costs seconds.
+    """
     report = Report(describe(source), [], [])
-    try:
-        fresh_process = FreshProcess(source, asked)
-    except Exception as error:  # a spec that cannot be written as JSON
-        report.failures.append(f"spec_round_trip: {_text(error)}")
-        return report
-    probe = Probe(source, seed, fresh_process)
-    try:
+    with contextlib.ExitStack() as stack:
+        child = fresh_process or stack.enter_context(FreshProcess())
+        probe = Probe(source, seed, child)
         for clause in CLAUSES:
             passed = _run(clause, probe, report)
             if clause is writes_blocks and not passed:
                 break  # every clause after this one needs blocks
-    finally:
-        fresh_process.close()
     return report
 
 
@@ -296,7 +288,9 @@ def threads_give_the_same(probe: Probe) -> str:
 
 
 def fresh_process_gives_the_same(probe: Probe) -> str:
-    result = probe.fresh_process.result()
+    names = ("seed", "index", "split", "rows", "length")
+    places = [(probe.seed + s, index, split, *fitted(shape, probe.source)) for s, index, split, shape in _ASKED]
+    result = probe.fresh_process.ask(probe.source, [dict(zip(names, place, strict=True)) for place in places])
     if "error" in result:
         raise Broken(str(result["error"]))
     if result["fingerprint"] != probe.source.fingerprint:

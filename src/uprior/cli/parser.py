@@ -1,0 +1,151 @@
+"""Every command with its options: what ``--help`` shows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from uprior.cli import catalogue, runs
+
+Handler = Callable[[argparse.Namespace, dict[str, str]], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with one-line errors that end in what to type."""
+
+    def error(self, message: str) -> NoReturn:
+        sys.stderr.write(f"uprior: error: {message}; type: {self.prog} --help\n")
+        raise SystemExit(2)
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    parser = _Parser(prog="uprior", description="Pre-train on random computation and measure what that buys.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(
+        name: str, handler: Handler, text: str, *, as_json: bool = False, source_options: bool = False
+    ) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(handler=handler, parser=sub, takes_source_options=source_options)
+        if as_json:
+            sub.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
+        return sub
+
+    command("sources", catalogue.sources, "what there is, one line each", as_json=True)
+
+    show = command(
+        "show", catalogue.show, "rows of a source to look at, with its measures", as_json=True, source_options=True
+    )
+    show.epilog = "Further options are the source's own fields, as in: uprior show random_lstm --hidden 32"
+    show.add_argument("source", help="name, name@preset, name:field=value,..., module:Class, or a .json file")
+    show.add_argument("--rows", type=_count, default=12, help="rows to show (12)")
+    show.add_argument("--length", type=_count, default=256, help="tokens per row (256)")
+    show.add_argument("--seed", type=int, default=0, help="seed (0)")
+    show.add_argument("--png", type=Path, metavar="FILE", help="write a picture: one machine at work, or the rows")
+    show.add_argument("--study", choices=["chaos"], help="chaos: what the weight multiplier of random networks does")
+
+    check = command("check", catalogue.check, "run the contract of sources on one or all", as_json=True)
+    check.add_argument("source", nargs="*", help="sources (all); your own as module:Class")
+
+    bench = command("bench", catalogue.bench, "tokens per second of sources and their presets", as_json=True)
+    bench.add_argument("what", nargs="*", help="'sources', or names of sources (all)")
+    bench.add_argument("--rows", type=_count, default=256, help="rows per block (256)")
+    bench.add_argument("--length", type=_count, default=256, help="tokens per row (256)")
+    bench.add_argument("--threads", type=_count, default=1, help="threads that write blocks at once (1)")
+    bench.add_argument("--seconds", type=float, default=1.0, help="time for each (1)")
+    bench.add_argument("--first-calls", action="store_true", help="time compiling and cached start in fresh processes")
+    bench.add_argument("--references", type=Path, help="folder of plain Python references (tests/references)")
+
+    gallery = command("gallery", catalogue.gallery, "a page with a picture and measures of every source, and a map")
+    gallery.add_argument("--out", type=Path, default=Path("docs"), help="folder to write to (docs)")
+
+    _add_pretrain(command("pretrain", runs.pretrain, "train a model on a source, into a run directory; again: go on"))
+    _add_eval(command("eval", runs.evaluate, "zero-shot bits per byte on real data, beside compressors", as_json=True))
+    _add_compare(
+        command("compare", runs.compare, "the warmed model against scratch and controls on real data", as_json=True)
+    )
+
+    run = command("run", runs.study, "a study of this package, by name; without a name: which there are")
+    run.add_argument("study", nargs="?", help="name of the study")
+    run.add_argument("--out", type=Path, help="run directory (runs/STUDY)")
+    run.add_argument("--eval", nargs="+", default=[], metavar="FILE", help="further real data to evaluate on")
+
+    report = command("report", runs.report, "one HTML page of everything below a run directory")
+    report.add_argument("run", type=Path, help="a run directory, or a folder of them")
+    report.add_argument("--out", type=Path, help="where to write the page (RUN/report.html)")
+
+    command("doctor", runs.doctor, "versions, processor, accelerator, what will be used", as_json=True)
+    return parser, list(commands.choices)
+
+
+def _add_pretrain(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--source", default="universal", help="name, name@preset, name:field=value,... (universal)")
+    sub.add_argument("--model", default="llama-1m", help="preset (llama-1m), or a checkpoint folder to start from")
+    sub.add_argument("--tokens", type=_count, help="budget, as in 20M or 1.5B")
+    sub.add_argument("--steps", type=_count, help="budget in steps, instead of --tokens")
+    sub.add_argument("--out", type=Path, required=True, help="run directory")
+    sub.add_argument("--context", type=_count, default=256, help="tokens per row (256)")
+    sub.add_argument("--batch-size", type=_count, default=32, help="rows per step (32)")
+    sub.add_argument("--vocab", type=_count, default=256, help="ids in the model's vocabulary (256: bytes)")
+    sub.add_argument(
+        "--vocab-map", default="identity", help="symbols to ids: identity, fixed, per_row, zipf (identity)"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="seed of weights and data (0)")
+    sub.add_argument("--learning-rate", type=float, default=1e-3, help="peak learning rate (0.001)")
+    sub.add_argument("--schedule", default="constant", help="constant, cosine or wsd (constant)")
+    sub.add_argument("--warmup-steps", type=_count, default=20, help="steps of linear rise (20)")
+    sub.add_argument("--weight-decay", type=float, default=0.1, help="on matrices (0.1)")
+    sub.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (1)")
+    sub.add_argument("--micro-batch", type=_count, default=0, help="rows per forward pass; 0 means all (0)")
+    sub.add_argument("--precision", default="auto", help="auto, bfloat16 or float32 (auto)")
+    sub.add_argument("--checkpoint-every", type=_count, default=100, help="steps between checkpoints (100)")
+    sub.add_argument("--eval", nargs="+", default=["python_stdlib"], metavar="FILE", help="real data (python_stdlib)")
+    sub.add_argument("--evaluations", type=_count, default=8, help="how often; 0 for never (8)")
+    sub.add_argument("--positions", type=_count, default=256, help="windows per evaluation (256)")
+    _add_common(sub)
+
+
+def _add_eval(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("model", help="run directory or checkpoint folder")
+    sub.add_argument("data", nargs="+", help="files, folders, or names of corpora")
+    sub.add_argument("--context", type=_count, help="bytes per window (the model's own, at most 512)")
+    sub.add_argument("--positions", type=_count, default=1000, help="windows (1000)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of the windows (0)")
+    sub.add_argument("--no-baselines", action="store_true", help="the model alone")
+    _add_common(sub)
+
+
+def _add_compare(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("warm", type=Path, help="the --out of a finished pretrain run")
+    sub.add_argument("--data", required=True, help="file, folder, or name of a corpus")
+    sub.add_argument("--out", type=Path, help="run directory (WARM-on-DATA)")
+    sub.add_argument("--seeds", type=_count, default=2, help="paired seeds, 2 or more (2)")
+    sub.add_argument("--steps", type=_count, default=200, help="real steps per arm (200)")
+    sub.add_argument("--batch-size", type=_count, default=16, help="rows per step (16)")
+    sub.add_argument("--learning-rates", default="0.001,0.003", help="tried in every arm alike (0.001,0.003)")
+    sub.add_argument("--trial-steps", type=_count, help="steps per trial (as many as --steps)")
+    sub.add_argument("--schedule", default="constant", help="constant, cosine or wsd (constant)")
+    sub.add_argument("--evaluations", type=_count, default=10, help="evaluations per arm (10)")
+    sub.add_argument("--positions", type=_count, default=256, help="test windows (256)")
+    sub.add_argument("--limit-bytes", type=_count, help="train on only so much of the data")
+    _add_common(sub)
+
+
+def _add_common(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--threads", type=_count, help="processor threads (torch's choice)")
+    sub.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _count(text: str) -> int:
+    """A whole number, with k, M or B allowed: 20M is 20 million."""
+    factor = {"k": 10**3, "m": 10**6, "b": 10**9}.get(text[-1:].lower(), 1)
+    try:
+        value = float(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        value = -1.0
+    if value < 0 or value != int(value):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number such as 200, 3.3M or 1B")
+    return int(value)
