@@ -1,0 +1,99 @@
+"""What the formal languages share: sizes over several orders of magnitude, and laws that types are drawn from."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uprior.sources._exact import inlined, kernel
+
+
+def sizes(rng: np.random.Generator, low: int, high: int, count: int) -> NDArray[np.int64]:
+    """[count] whole numbers low..high, n with probability proportional to 1/n: every order of magnitude alike."""
+    edges = np.cumsum(1.0 / np.arange(low, high + 1))
+    return low + np.searchsorted(edges[:-1], rng.random(count) * edges[-1], side="right").astype(np.int64)
+
+
+class Laws(NamedTuple):
+    """One distribution over V types per machine, as an alias table (Walker 1977).
+
+    chance  [M, V] the probabilities
+    nats    [M, V] -ln of them
+    keep    [M, V] column i stands for type i with this probability,
+    other   [M, V] otherwise for this type
+    """
+
+    chance: NDArray[np.float64]
+    nats: NDArray[np.float64]
+    keep: NDArray[np.float64]
+    other: NDArray[np.int32]
+
+
+def laws_of(weights: NDArray[np.float64]) -> Laws:
+    """The laws proportional to ``weights`` [M, V], all above zero."""
+    chance = weights / weights.sum(axis=1, keepdims=True)
+    keep, other = _alias_tables(chance)
+    return Laws(chance, -np.log(chance), keep, other)
+
+
+@functools.cache
+def zipf(size: int, exponent: float) -> Laws:
+    """The one law in which type i (from 0) has probability proportional to (i + 1)^-exponent; exponent 0 is uniform."""
+    laws = laws_of(np.arange(1.0, size + 1)[None] ** -exponent)
+    for table in laws:
+        table.flags.writeable = False  # shared by all who ask
+    return laws
+
+
+def shuffled_zipf(rng: np.random.Generator, size: int, exponent: float, machines: int) -> Laws:
+    """The same law for every machine, but each with its own random order of the types."""
+    weights = np.tile(zipf(size, exponent).chance, (machines, 1))
+    return laws_of(rng.permuted(weights, axis=1)) if exponent else laws_of(weights)
+
+
+def entropy_bits(law: NDArray[np.float64]) -> float:
+    """Entropy of a distribution, in bits.
+
+    >>> entropy_bits(np.array([0.5, 0.25, 0.25]))
+    1.5
+    """
+    return float(-(law * np.log2(law)).sum())
+
+
+@kernel
+def _alias_tables(chance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """keep and other [M, V], by Vose's algorithm (1991)."""
+    size = chance.shape[1]
+    keep, other = chance * size, np.empty(chance.shape, dtype=np.int32)
+    waiting = np.empty(size, dtype=np.int64)  # light columns from the left, heavy ones from the right
+    for m in range(chance.shape[0]):
+        small, large = 0, size
+        for i in range(size):
+            other[m, i] = i
+            if keep[m, i] < 1.0:
+                waiting[small] = i
+                small += 1
+            else:
+                large -= 1
+                waiting[large] = i
+        while small > 0 and large < size:
+            small -= 1
+            light, heavy = waiting[small], waiting[large]
+            other[m, light] = heavy
+            keep[m, heavy] -= 1.0 - keep[m, light]
+            if keep[m, heavy] < 1.0:
+                large += 1
+                waiting[small] = heavy
+                small += 1
+    return keep, other
+
+
+@inlined
+def choose(uniform: float, keep: NDArray[np.float64], other: NDArray[np.int32]) -> Any:
+    """A type by one uniform number in [0, 1), from the alias table [V] of its law."""
+    scaled = uniform * keep.shape[0]
+    column = min(int(scaled), keep.shape[0] - 1)  # the product may round up to V
+    return column if scaled - column < keep[column] else int(other[column])
