@@ -1,0 +1,113 @@
+"""Neural sources of the catalogue: published numbers, other implementations, and what can be worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from uprior.errors import SpecError
+from uprior.sources import NeuralCellularAutomaton
+from uprior.sources._base import Draw
+from uprior.sources._exact import random_words
+from uprior.sources.neural_cellular_automaton import cut_normal_quantiles, layout
+
+DRAW = Draw(("test",), "train", 0)
+
+# ------------------------------------------------------------------ neural cellular automata
+
+
+def test_gzip_scores_of_random_rules_are_spread_as_measured_on_the_published_generator():
+    """Shares of 1000 rules in bands of int32 gzip, share of frozen rules, and the same bands as uint16 and bytes."""
+    source, rules = NeuralCellularAutomaton.preset("nca"), 1200
+    tables, heads = source._random_rules(DRAW("rules"), rules)
+    scores = source._scores(DRAW, tables, heads)
+    published = np.array([0.15, 0.065, 0.067, 0.105, 0.15, 0.456])
+    found = np.histogram(scores, [0, 0.1, 0.2, 0.3, 0.4, 0.5, 1])[0] / rules
+    error = np.sqrt(published * (1 - published) * (1 / 1000 + 1 / rules))
+    assert np.abs(found - published).max() < 1
+    assert np.all(np.abs(found - published) < 4 * error)
+    assert np.quantile(scores, [0.05, 0.25, 0.5, 0.75, 0.95]) == pytest.approx(
+        [0.024, 0.25, 0.47, 0.57, 0.62], abs=0.04
+    )
+    changed = source._trajectories(DRAW, tables, heads, np.arange(rules), 10)[2]
+    assert (changed == 0).mean() == pytest.approx(0.10, abs=0.04)
+    band = (scores > 0.5) & (scores < 1)
+    narrow, cells = (
+        source.replace(band_measure=m)._scores(DRAW, tables, heads)[band] for m in ("gzip-uint16", "gzip-cells")
+    )
+    assert narrow.mean() == pytest.approx(0.935, abs=0.01)
+    assert np.quantile(cells, [0.01, 0.99]) == pytest.approx([0.33, 0.48], abs=0.03)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_floor_of_an_automaton_is_that_of_torchs_convolution_of_all_axes_padded(wrapped):
+    source = NeuralCellularAutomaton(
+        wrapped_channels=wrapped, temperature=0.5, identity_bias=0.3, band_measure="off", score_marks=True
+    )
+    block = source._generate(DRAW, 1, 38 * 4)
+    inputs = 12 if wrapped else 10
+    sizes = [9 * inputs * 4, 4 * 16, 16 * 10]
+    assert sum(sizes) == (656 if wrapped else 584)  # and 4 + 16 + 10 biases, all zero, make the published 686
+    normal = cut_normal_quantiles()[random_words(DRAW("rules"), sum(sizes))].astype(np.float64)
+    conv, mix, head = np.split(normal, np.cumsum(sizes)[:-1])
+    conv = torch.from_numpy(conv.reshape(3, 3, inputs, 4) / math.sqrt(9 * inputs)).permute(3, 2, 0, 1)
+    mix, head = mix.reshape(4, 16) / math.sqrt(4), head.reshape(16, 10) / math.sqrt(16)
+    grids = source._cells(block.tokens.reshape(4, 38)[:, 1:-1].astype(np.int64)).reshape(4, 12, 12)
+    for frame in range(3):
+        one_hot = np.eye(10)[grids[frame]]
+        padded = np.pad(one_hot, [(1, 1), (1, 1), (1, 1) if wrapped else (0, 0)], mode="wrap")
+        features = torch.conv2d(torch.from_numpy(padded).permute(2, 0, 1)[None], conv)[0].permute(1, 2, 0).numpy()
+        logits = (np.maximum(features @ mix, 0) @ head + 0.3 * one_hot) / 0.5
+        nats = np.log(np.exp(logits).sum(axis=2)) - np.take_along_axis(logits, grids[frame + 1][..., None], 2)[..., 0]
+        by_patch = nats.reshape(6, 2, 6, 2).sum(axis=(1, 3)).ravel()
+        assert block.floor_nats[0, 38 * (frame + 1) + 1 : 38 * (frame + 2) - 1] == pytest.approx(by_patch, abs=2e-4)
+
+
+def test_patches_by_hand():
+    """Colours 1 2 / 3 4 in the patch at the upper left make 1 + 20 + 300 + 4000; the corner touches three other corners."""
+    source = NeuralCellularAutomaton(grid=4)
+    grid = np.zeros((4, 4), dtype=int)
+    grid[:2, :2] = [[1, 2], [3, 4]]
+    cells = source._cells(np.array([4321, 0, 0, 0]))
+    assert np.array_equal(cells.reshape(4, 4), grid)
+    neighbours, patches = layout(4, 2)
+    assert neighbours[0].tolist() == [15, 12, 13, 3, 0, 1, 7, 4, 5]
+    assert patches.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+
+
+def test_preset_scores_987_of_1024_targets():
+    """27 frames of 38 tokens are 1026; a row of 1025 gives 1024 targets, those of the first frame do not count."""
+    block = NeuralCellularAutomaton.preset("nca").block(0, 0, rows=2, length=1025)
+    assert block.scored[:, 1:].sum(axis=1).tolist() == [987, 987]
+    assert block.tokens[:, ::38].tolist() == [[10000] * 27] * 2
+    assert block.tokens[:, 37::38].tolist() == [[10001] * 26] * 2
+
+
+def test_picture_shows_the_grids_of_the_row():
+    source = NeuralCellularAutomaton(grid=4, band_measure="off")
+    picture = source.picture(seed=3, length=20)
+    row = source.block(3, 0, rows=1, length=20).tokens[0]
+    assert picture.shape == (4, 4 * 5 - 1)
+    assert np.all(picture[:, 4::5] == -1)
+    assert picture[0, 0] + 10 * picture[0, 1] + 100 * picture[1, 0] + 1000 * picture[1, 1] == row[1]
+    assert np.all(picture[:, -4:][2:] == -1)  # the last frame is cut after two of its four patches
+
+
+def test_cut_normal_has_unit_variance_within_its_bounds():
+    table = cut_normal_quantiles().astype(np.float64)
+    assert np.mean(table**2) == pytest.approx(1, abs=1e-6)
+    assert table.max() == pytest.approx(2 / 0.87962566, rel=1e-3)  # the constant by which Flax divides
+
+
+def test_band_that_no_rule_falls_into_is_an_error_in_one_line():
+    source = NeuralCellularAutomaton(band_low=9.0, band_high=10.0, tries=3)
+    with pytest.raises(SpecError, match=r"band_low .* a band that rules fall into") as caught:
+        source.block(0, 0, rows=2, length=64)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("changes", [{"grid": 13}, {"colours": 17}, {"band_low": 2.0, "band_high": 1.0}])
+def test_impossible_automata_are_refused(changes):
+    with pytest.raises(SpecError, match="allowed"):
+        NeuralCellularAutomaton(**changes)
