@@ -173,6 +173,12 @@ def test_two_equal_components_of_a_mixture_write_different_rows():
     assert len({row.tobytes() for row in block.tokens}) == 20
 
 
+def test_a_mixture_passes_on_what_its_sources_record():
+    block = Mixture(sources=(Uniform(), Pointwise(max_symbols=4))).block(0, 0, rows=8, length=16)
+    symbols, ours = block.info["symbols"], block.info["component"] == 1
+    assert np.isnan(symbols[~ours]).all() and set(symbols[ours]) <= {2.0, 3.0, 4.0}
+
+
 # ------------------------------------------------------------------ files
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uprior.sources._base import Draw, Source, interleave
 from uprior.sources.constant import Constant
@@ -21,7 +22,8 @@ class Mixture(Source):
 
     ``shares`` are whole numbers: among any sum(shares) consecutive rows of a stream, source i writes exactly shares[i].
     Machine: a machine of one of the sources. Floor: the sources' own; NaN in the rows of a source that does not know it.
-    ``info["component"]`` says which source wrote a row. Cost: the sources' own.
+    ``info["component"]`` says which source wrote a row, beside what the sources record (NaN in rows of one that does not).
+    Cost: the sources' own.
     """
 
     name: ClassVar[str] = "mixture"
@@ -38,6 +40,10 @@ class Mixture(Source):
     @property
     def alphabet_size(self) -> int:  # type: ignore[override]  # derived here, a field elsewhere
         return max(source.alphabet_size for source in self.sources)
+
+    @property
+    def shortest_row(self) -> int:
+        return max(source.shortest_row for source in self.sources)
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
         cycle = interleave(self.shares or (1,) * len(self.sources))
@@ -62,5 +68,15 @@ class Mixture(Source):
             machine=machine,
             scored=None if all(part.scored is None for part in parts.values()) else scored,
             floor_nats=None if np.isnan(floor).all() else floor,
-            info={"component": component},
+            info=_info(parts, component) | {"component": component},
         )
+
+
+def _info(parts: dict[int, Block], component: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What the sources record per row; NaN in rows of a source that does not record it."""
+    joined: dict[str, NDArray[Any]] = {}
+    for i, part in parts.items():
+        for name, values in part.info.items():
+            if values.dtype.kind in "biuf":
+                joined.setdefault(name, np.full(len(component), np.nan))[component == i] = values
+    return joined
