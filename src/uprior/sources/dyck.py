@@ -32,7 +32,7 @@ class Dyck(Source):
     By the rule *words*, independent words follow each other; a word ends when nothing is open, is closed in the same way at
     word_cap tokens, and the last one is cut at the end of the row.
 
-    Floor: exact; the stack is visible. Zero where closing is forced. Cost: about 10 ns per token. ``info``: types, and the greatest
+    Floor: exact; the stack is visible. Zero where closing is forced. Cost: about 16 ns per token. ``info``: types, and the greatest
     and the mean of the depth after each token.
 
     Presets: ``procedural`` (Jiang, Shinnick et al., arXiv 2601.21725: k=64, exact, p_open 0.5 as in the runs they ship, while the

@@ -29,7 +29,7 @@ class ShuffleDyck(Source):
     at max_depth one closes; else one opens with probability ``p_open``. An opening bracket's type is uniform over the n types, a
     closing one's is uniform over the *types* of which some are open, however many. A row is cut where it ends, brackets open.
 
-    Floor: exact; the counters are visible. Cost: about 13 ns per token. ``info``: types, the mean of the depth after each token,
+    Floor: exact; the counters are visible. Cost: about 30 ns per token. ``info``: types, the mean of the depth after each token,
     and the depth at the end.
 
     Presets: ``procedural`` (Jiang, Shinnick et al., arXiv 2601.21725: k=64, depth at most 16, p_open 0.5); ``hu`` (Hu et al., arXiv
