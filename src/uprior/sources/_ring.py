@@ -115,10 +115,8 @@ class RingSource(Source):
             cells = np.zeros((len(live), self._ring), dtype=np.uint8)
             cells[:, self.width // 2] = 1
             return cells
-        uniform, others = rng.random((len(live), self._ring)), (colours - 1)[:, None]
-        # A draw below ``live`` is stretched to 1..others; rounding may not carry it beyond.
-        colour = np.minimum(uniform * (others / np.maximum(live, 1e-300)[:, None]), others - 1).astype(np.uint8) + 1
-        return np.where(uniform < live[:, None], colour, 0).astype(np.uint8)
+        uniform = rng.random((len(live), self._ring))
+        return sparse_colours(uniform, live[:, None], colours[:, None])
 
     def _scored(self, rows: int, length: int) -> NDArray[np.bool_] | None:
         if self.score == "all":
@@ -155,3 +153,16 @@ class RingSource(Source):
         page = np.full(-(-length // self.width) * self.width, -1, dtype=np.int64)
         page[:length] = row
         return page.reshape(-1, self.width)
+
+
+def sparse_colours(
+    uniform: NDArray[np.float64], live: NDArray[np.float64], colours: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Colour 0 with probability 1 - live, else one of 1..colours - 1; from uniform numbers, all broadcast together.
+
+    >>> sparse_colours(np.array([0.0, 0.24, 0.26, 0.51]), np.array([0.5]), np.array([3])).tolist()
+    [1, 1, 2, 0]
+    """
+    # A number below ``live`` is stretched over the other colours; rounding may not carry it beyond.
+    other = np.minimum(uniform * ((colours - 1) / np.maximum(live, 1e-300)), colours - 2) + 1
+    return np.where(uniform < live, other, 0).astype(np.uint8)

@@ -200,7 +200,8 @@ def _run(
     for row in range(tokens.shape[0]):
         for b in range(8):
             case[b] = np.uint64(0) - np.uint64(rule[row] >> b & 1)
-        ring[1 : words + 1] = start[row]
+        for j in range(words):
+            ring[1 + j] = start[row, j]
         steps = skipped[row]
         for first in range(0, length, width):
             for _ in range(steps):
