@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._base import Draw, machine_of_row
+from uprior.sources._autoregressive import Autoregressive
 from uprior.sources._exact import (
     Floats,
     add_product,
@@ -21,16 +21,15 @@ from uprior.sources._exact import (
     sigmoid,
     tanh,
 )
-from uprior.sources._machines import MachineSource, Tokens
+from uprior.sources._machines import Tokens
 from uprior.spec import parameter
-from uprior.types import Block
 
 # Shape letters: R rows of one machine, H hidden, L layers, A alphabet, J = 4 H gates in PyTorch's
 # order (input, forget, cell, output), S seed tokens.
 
 
 @dataclass(frozen=True)
-class RandomLSTM(MachineSource):
+class RandomLSTM(Autoregressive):
     """Random LSTMs that write near-deterministically, reading a seed and, position by position, another row.
 
     Machine: the weights of one LSTM with embedding and output layer, together with the parents of the row; a
@@ -69,47 +68,19 @@ class RandomLSTM(MachineSource):
         },
     }
 
-    alphabet_size: int = parameter(256, "number of symbols", low=2, high=1 << 16)
-    hidden: int = parameter(64, "hidden width, also of the embedding", low=1, high=4096)
     layers: int = parameter(1, "LSTM layers", low=1, high=4)
-    multiplier_low: float = parameter(0.0, "least multiplier of the LSTM's weights and biases", low=0.0, high=100.0)
-    multiplier_high: float = parameter(1.1, "largest multiplier of the LSTM's weights and biases", low=0.0, high=100.0)
     compound_multiplier: bool = parameter(False, "apply the multiplier once per layer to all layers, as published")
-    temperature: float = parameter(1e-4, "sampling temperature; 0 takes the likeliest token", low=0.0, high=100.0)
-    seed_tokens: int = parameter(8, "tokens copied from the seed row", low=1, high=1 << 16)
-    embedding_multiplier: float = parameter(1.0, "multiplier of the embedding", low=1e-12, high=100.0)
-    head_multiplier: float = parameter(1.0, "multiplier of the output layer's weights and biases", low=1e-3, high=100.0)
-    rows_per_machine: int = parameter(4, "rows that share a machine", low=1, high=1 << 20)
-    constant_fraction: float = parameter(0.5, "share of constant parents, when used alone", low=0.0, high=1.0)
 
-    def validate(self) -> None:
-        if self.multiplier_low > self.multiplier_high:
-            self.reject("multiplier_low", f"0 to multiplier_high = {self.multiplier_high:g}")
-
-    @property
-    def seed_length(self) -> int:
-        return self.seed_tokens
-
-    def _write(self, draw: Draw, condition: Tokens, seeds: Tokens) -> Block:
-        rows, length = condition.shape
-        tokens, chance = np.empty((rows, length), dtype=self.token_dtype), np.empty((rows, length), dtype=np.float32)
-        local = machine_of_row(rows, self.rows_per_machine)
-        machines = int(local.max()) + 1
-        multiplier = draw("multipliers").uniform(self.multiplier_low, self.multiplier_high, machines)
-        uniform = draw("tokens").random((rows, length))
-        rng = draw("weights")
-        for m in range(machines):
-            mine = slice(m, rows, machines)  # as machine_of_row deals them
-            weights = self._weights(rng, float(multiplier[m]))
-            tokens[mine], chance[mine] = _run(
-                weights, condition[mine], seeds[mine], uniform[mine], np.float32(self.temperature)
-            )
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(local),
-            floor_nats=np.maximum(-np.log(chance), np.float32(0)),
-            info={"multiplier": multiplier[local]},
-        )
+    def _rows(
+        self,
+        rng: np.random.Generator,
+        multiplier: float,
+        condition: Tokens,
+        seeds: Tokens,
+        uniform: NDArray[np.float64],
+    ) -> Any:
+        weights = self._weights(rng, multiplier)
+        return *_run(weights, condition, seeds, uniform, np.float32(self.temperature)), {}
 
     def _weights(self, rng: np.random.Generator, multiplier: float) -> Weights:
         """A fresh machine."""
@@ -150,7 +121,7 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
     tokens = np.empty((rows, length), dtype=condition.dtype)
     chance = np.ones((rows, length), dtype=np.float32)
     tokens[:, :given] = seeds
-    of_condition, slot_of_condition = _tabulate(weights.embedding, weights.inputs[1], condition)
+    of_condition, slot_of_condition = tabulate(weights.embedding, weights.inputs[1], condition)
     # What a token of its own adds to the gates is computed when it is first written: regular machines use few.
     of_token = np.empty((min(size, rows * length), wide), dtype=np.float32)
     slot_of_token = np.full(size, -1, dtype=np.int64)
@@ -185,7 +156,7 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
 
 
 @kernel
-def _tabulate(embedding: Floats, inputs: Floats, condition: Tokens) -> Any:
+def tabulate(embedding: Floats, inputs: Floats, condition: Tokens) -> Any:
     """(table [n, J], slot [A]): what each of the n tokens that occur adds to the gates, and which line is whose."""
     slot = np.full(embedding.shape[0], -1, dtype=np.int64)
     found = np.empty((min(embedding.shape[0], condition.size), embedding.shape[1]), dtype=np.float32)
