@@ -15,15 +15,11 @@ FOLDER = Path(__file__).parent / "references"
 # Sources whose references stand in a test file of their own, or that are compositions of others with nothing of their own.
 ELSEWHERE = {
     "buffered": "tests/test_neural_sources.py",
-    "constant": "tests/test_contract.py",
-    "context_tree": "tests/test_context_tree.py",
     "iterated": "tests/test_neural_sources.py",
     "mixture": "tests/test_stream.py",
-    "pointwise": "tests/test_contract.py",
     "random_language": "tests/test_random_language.py",
     "random_lstm": "tests/test_neural_sources.py",
     "random_transformer": "tests/test_neural_sources.py",
-    "uniform": "tests/test_contract.py",
     "universal": "a mixture",
 }
 NAMES = sorted(set(entries()) - set(ELSEWHERE))
