@@ -17,7 +17,6 @@ ELSEWHERE = {
     "buffered": "tests/test_neural_sources.py",
     "iterated": "tests/test_neural_sources.py",
     "mixture": "tests/test_stream.py",
-    "random_language": "tests/test_random_language.py",
     "random_lstm": "tests/test_neural_sources.py",
     "random_transformer": "tests/test_neural_sources.py",
     "universal": "a mixture",
