@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uprior.errors import SpecError
-from uprior.sources import NeuralCellularAutomaton
+from uprior.sources import NeuralCellularAutomaton, RandomGRU
 from uprior.sources._base import Draw
 from uprior.sources._exact import random_words
 from uprior.sources.neural_cellular_automaton import cut_normal_quantiles, layout
@@ -111,3 +111,67 @@ def test_band_that_no_rule_falls_into_is_an_error_in_one_line():
 def test_impossible_automata_are_refused(changes):
     with pytest.raises(SpecError, match="allowed"):
         NeuralCellularAutomaton(**changes)
+
+
+# ------------------------------------------------------------------ networks that write token by token
+
+
+def parents_of(source, rows, length):
+    rng = np.random.default_rng(7)
+    condition = rng.integers(0, source.alphabet_size, (rows, length)).astype(np.uint16)
+    return condition, rng.integers(0, source.alphabet_size, (rows, source.seed_tokens)).astype(np.uint16)
+
+
+def as_torch(array):
+    return torch.from_numpy(np.ascontiguousarray(array).astype(np.float64))
+
+
+def assert_floor(source, block, logits):
+    """The floor of tokens after the seed is -log softmax of float64 ``logits`` [R, T, A] at the temperature."""
+    nats = -torch.log_softmax(logits / source.temperature, dim=2).gather(2, as_torch(block.tokens).long()[..., None])[
+        ..., 0
+    ]
+    written = slice(source.seed_tokens, None)
+    assert block.floor_nats[:, written] == pytest.approx(nats.numpy()[:, written], abs=2e-4)
+    assert block.floor_nats[:, written].mean() > 0.1
+
+
+@pytest.mark.parametrize(("hidden", "layers"), [(64, 1), (12, 3)])
+def test_floor_of_a_gru_is_torchs_log_probability(hidden, layers):
+    source = RandomGRU(
+        hidden=hidden,
+        layers=layers,
+        temperature=0.5,
+        multiplier_low=1.5,
+        seed_tokens=3,
+        rows_per_machine=4,
+        alphabet_size=40,
+    )
+    condition, seeds = parents_of(source, 4, 30)
+    block = source._write(DRAW, condition, seeds)
+    w = source._weights(DRAW("weights"), float(block.info["multiplier"][0]))
+    gru = torch.nn.GRU(2 * hidden, hidden, layers, batch_first=True).double()
+    state = {}
+    for layer in range(layers):
+        below = np.concatenate([w.inputs[0], w.inputs[1]]) if layer == 0 else w.up[layer - 1]
+        state |= {f"weight_ih_l{layer}": as_torch(below.T), f"weight_hh_l{layer}": as_torch(w.recurrent[layer].T)}
+        state |= {
+            f"bias_ih_l{layer}": as_torch(w.input_bias[layer]),
+            f"bias_hh_l{layer}": as_torch(w.recurrent_bias[layer]),
+        }
+    gru.load_state_dict(state)
+    embedding = as_torch(w.embedding)
+    heard = torch.cat([embedding[block.tokens[:, :-1].astype(int)], embedding[condition[:, 1:].astype(int)]], dim=2)
+    with torch.no_grad():
+        output, _ = gru(heard)
+    logits = torch.zeros(4, 30, 40, dtype=torch.float64)
+    logits[:, 1:] = output @ as_torch(w.head) + as_torch(w.head_bias)
+    assert_floor(source, block, logits)
+
+
+def test_gru_weights_have_pytorchs_ranges():
+    weights = RandomGRU(hidden=16, layers=2, head_multiplier=2.0)._weights(np.random.default_rng(0), 0.5)
+    for part in (weights.inputs, weights.up, weights.recurrent, weights.input_bias, weights.recurrent_bias):
+        assert 0.5 / 4 * 0.95 < np.abs(part).max() < 0.5 / 4
+    assert 2 / 4 * 0.99 < np.abs(weights.head).max() < 2 / 4
+    assert weights.embedding.std() == pytest.approx(1, abs=0.05)

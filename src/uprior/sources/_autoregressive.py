@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._base import Draw, machine_of_row
+from uprior.sources._exact import kernel
 from uprior.sources._machines import MachineSource, Tokens
 from uprior.spec import parameter
 from uprior.types import Block
@@ -63,7 +64,7 @@ class Autoregressive(MachineSource):
         for m in range(machines):
             mine = slice(m, rows, machines)  # as machine_of_row deals them
             tokens[mine], chance[mine], info = self._rows(
-                rng, float(multiplier[m]), condition[mine], seeds[mine], uniform[mine]
+                rng, float(multiplier[m]), *(np.ascontiguousarray(x[mine]) for x in (condition, seeds, uniform))
             )
             told.append({"multiplier": multiplier[m]} | info)
         info_of: dict[str, NDArray[Any]] = {name: np.array([t[name] for t in told])[local] for name in told[0]}
@@ -73,3 +74,13 @@ class Autoregressive(MachineSource):
             floor_nats=np.maximum(-np.log(chance), np.float32(0)),
             info=info_of,
         )
+
+
+@kernel
+def copy_rows(out: NDArray[Any], lines: NDArray[Any]) -> None:
+    """The first columns of out [R, ...] become lines [R or 1, J]: as ``out[:, :J] = lines``, which takes seconds to compile."""
+    several = lines.shape[0] > 1
+    for row in range(out.shape[0]):
+        line = lines[row if several else 0]
+        for j in range(line.shape[0]):
+            out[row, j] = line[j]
