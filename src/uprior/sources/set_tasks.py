@@ -193,8 +193,8 @@ class Stack(_SymbolTask):
     only the last stack is. Floor: exact given n. Cost: about 20 ns per token. The picture is the stack's height.
 
     "Stack" of Jiang, Shinnick et al. 2026 (arXiv 2601.21725). Preset ``procedural``: L = 64 operations, V = 100, readout
-    "final": in rows of 2L tokens 11.0 count on average and 41 % are blanks. They cut at 2L tokens, which from L = 3 on cuts nothing; here
-    the whole episode always fits.
+    "final": in rows of 2L tokens 11.0 count on average and 41 % are blanks. They cut at 2L tokens, which from L = 3 on cuts
+    nothing; here the whole episode always fits.
     """
 
     name: ClassVar[str] = "stack"
