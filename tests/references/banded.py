@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 
+from references._inner import written
 from uprior.sources import ContextTree, Iterated, Pointwise, RandomLanguage, RandomLSTM, Uniform
 from uprior.sources.banded import Banded
 from uprior.types import Block
@@ -56,10 +57,10 @@ def reference(source, draw, rows, length):
         asked = min(wanted, (wanted - found) * max(tried, 1) // max(found, 1) + 1)
         here = draw.child("candidates", round_)
         if each is None:
-            block = inner._generate(here, asked, length)
+            block = written(inner, here, asked, length)
         else:
             size = each + source.probe_rows
-            block = inner.replace(rows_per_machine=size)._generate(here, asked * size, length)
+            block = written(inner.replace(rows_per_machine=size), here, asked * size, length)
         writers = {}
         for i, machine in enumerate(block.machine.tolist()):
             writers.setdefault(machine, []).append(i)

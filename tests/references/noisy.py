@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from references._inner import written
 from uprior.sources import ContextTree, Pointwise, RandomLanguage, Uniform
 from uprior.sources.noisy import Noisy
 from uprior.types import Block
@@ -36,7 +37,7 @@ def reference(source, draw, rows, length):
                 taken += 1
         plans.append(plan[::-1])
         needed = max(needed, taken)
-    block = source.source._generate(draw.child("source"), rows, max(needed, source.shortest_row))
+    block = written(source.source, draw.child("source"), rows, max(needed, source.shortest_row))
     tokens, marks = [], []
     for n, plan in enumerate(plans):
         backwards = block.tokens[n].tolist()[::-1]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from references._inner import written
 from uprior.sources import ContextTree, Iterated, Pointwise, RandomLanguage, RandomLSTM, Uniform
 from uprior.sources.packed import Packed
 from uprior.types import Block
@@ -40,10 +41,10 @@ def reference(source, draw, rows, length):
     most = max(episodes_in(row, gap, length) for row in sizes)
     here, inner = draw.child("source"), source.source
     if source.same_machine:
-        block = inner.replace(rows_per_machine=most)._generate(here, rows * most, source.episode_length)
+        block = written(inner.replace(rows_per_machine=most), here, rows * most, source.episode_length)
         block = block.take(np.argsort(block.machine, kind="stable"))
     else:
-        block = inner._generate(here, rows * most, source.episode_length)
+        block = written(inner, here, rows * most, source.episode_length)
     out, marks, nats = [], [], []
     for n in range(rows):
         if block.scored is not None and source.shortest_episode:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from references._inner import written
 from uprior.sources import ContextTree, Pointwise, Uniform
 from uprior.sources.relabelled import Relabelled
 from uprior.types import Block
@@ -17,7 +18,7 @@ SPECS = [
 
 
 def reference(source, draw, rows, length):
-    block = source.source._generate(draw.child("source"), rows, length)
+    block = written(source.source, draw.child("source"), rows, length)
     rng = draw("injections")
     machines = sorted(set(block.machine.tolist()))
     group = list(range(rows)) if source.per == "row" else [machines.index(m) for m in block.machine.tolist()]

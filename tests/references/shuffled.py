@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 
+from references._inner import written
 from uprior.sources import Pointwise, Uniform
 from uprior.sources.shuffled import Shuffled
 from uprior.types import Block
@@ -19,7 +20,7 @@ SPECS = [
 
 
 def reference(source, draw, rows, length):
-    block = source.source._generate(draw.child("source"), rows, length)
+    block = written(source.source, draw.child("source"), rows, length)
     rng = draw("order")
     window = source.window or length
     tokens, floor = [], []
