@@ -45,10 +45,16 @@ class Draw:
 
         Which part a machine belongs to is a hash of the space and the machine, the same for every seed.
         """
-        ranked = np.argsort([digest("holdout", space, m) for m in range(count)])
-        parts = np.empty(count, dtype=np.int64)
-        parts[ranked] = np.arange(count) % 8
-        return np.flatnonzero(np.isin(parts, _SPLIT_OF_PART[self.split]))
+        return np.flatnonzero(np.isin(_part_of_machine(space, count), _SPLIT_OF_PART[self.split]))
+
+
+@functools.lru_cache(maxsize=16)
+def _part_of_machine(space: Key, count: int) -> NDArray[np.int64]:
+    """[count] which of eight parts each machine of a small space belongs to."""
+    ranked = np.argsort([digest("holdout", space, m) for m in range(count)])
+    parts = np.empty(count, dtype=np.int64)
+    parts[ranked] = np.arange(count) % 8
+    return parts
 
 
 class Source(Spec):
