@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uprior.errors import SpecError
-from uprior.sources import NeuralCellularAutomaton, RandomGRU
+from uprior.sources import NeuralCellularAutomaton, RandomGRU, RandomMLP
 from uprior.sources._base import Draw
 from uprior.sources._exact import random_words
 from uprior.sources.neural_cellular_automaton import cut_normal_quantiles, layout
@@ -175,3 +175,42 @@ def test_gru_weights_have_pytorchs_ranges():
         assert 0.5 / 4 * 0.95 < np.abs(part).max() < 0.5 / 4
     assert 2 / 4 * 0.99 < np.abs(weights.head).max() < 2 / 4
     assert weights.embedding.std() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_floor_of_an_mlp_is_torchs_log_probability(layers):
+    source = RandomMLP(layers=layers, temperature=0.7, window=5, seed_tokens=2, rows_per_machine=4, alphabet_size=40)
+    condition, seeds = parents_of(source, 4, 30)
+    block = source._write(DRAW, condition, seeds)
+    rng = DRAW("weights")
+    window = 1 + int(rng.random() * 5)
+    assert np.all(block.info["window"] == window)
+    w = source._weights(rng, float(block.info["multiplier"][0]), window)
+    table = torch.cat([as_torch(w.embedding), torch.zeros(1, 16, dtype=torch.float64)])  # line 40 stands before the row
+    heard = [table[condition.astype(int)]]
+    for back in range(1, window + 1):
+        before = np.pad(block.tokens.astype(int), ((0, 0), (back, 0)), constant_values=40)[:, :30]
+        heard.append(table[before])
+    x = torch.cat(heard, dim=2)
+    for layer in range(layers):
+        x = torch.tanh(x @ as_torch(w.inputs if layer == 0 else w.up[layer - 1]) + as_torch(w.bias[layer]))
+    assert_floor(source, block, x @ as_torch(w.head) + as_torch(w.head_bias))
+
+
+def test_mlp_forgets_what_is_outside_its_window_and_ends_in_a_cycle():
+    source = RandomMLP(temperature=0.0, window=2, alphabet_size=8, seed_tokens=4, rows_per_machine=2)
+    condition = np.full((2, 400), 3, dtype=np.uint16)
+    seeds = np.array([[0, 1, 2, 3], [4, 5, 2, 3]], dtype=np.uint16)
+    rows = source._write(DRAW, condition, seeds).tokens
+    assert np.array_equal(rows[0, 2:], rows[1, 2:])
+    # 64 pairs of tokens: after as many steps one has come back, and everything repeats from there.
+    row = rows[0].tolist()
+    pair = row[100:102]
+    period = next(p for p in range(1, 65) if row[100 + p : 102 + p] == pair)
+    assert row[100:-period] == row[100 + period :]
+
+
+def test_windows_are_uniform():
+    windows = RandomMLP(window=4, hidden=2, rows_per_machine=1).block(0, 0, rows=800, length=4).info["window"]
+    counts = np.bincount(windows, minlength=5)[1:]
+    assert np.abs(counts - 200).max() < 4.5 * math.sqrt(800 * 0.25 * 0.75)
