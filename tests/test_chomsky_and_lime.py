@@ -1,0 +1,167 @@
+"""The tasks of the Chomsky hierarchy and of LIME: published facts, and floors against enumeration."""
+
+import math
+from collections import defaultdict
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+import pytest
+
+from uprior.errors import SpecError
+from uprior.sources.chomsky import SYMBOLS, TASKS, Chomsky
+
+
+def questions(source, rows, length, seed=0):
+    """(question as a tuple of tokens, its floors with that of the '.' after it) of every episode that is whole."""
+    block = source.block(seed, 0, rows=rows, length=length)
+    stop = SYMBOLS.index(".")
+    for tokens, scored, floor in zip(block.tokens, block.scored, block.floor_nats, strict=True):
+        stops = np.flatnonzero(tokens == stop)
+        starts = [0, *(np.flatnonzero(scored[:-1] & ~scored[1:]) + 1)]
+        for first, last in zip(starts, stops, strict=False):
+            yield tuple(tokens[first:last].tolist()), floor[first : last + 1].astype(float)
+
+
+CASES = [(task, n) for task in TASKS for n in (1, 2, 4, 6) if task != "bucket_sort" or n < 5] + [
+    ("modular_arithmetic_brackets", 7),
+    ("solve_equation", 7),
+]
+
+
+@pytest.mark.parametrize(("task", "items"), CASES)
+def test_floors_of_questions_are_their_probabilities(task, items):
+    """All questions of a small size: probabilities add up to one after every prefix, and are those of the draws."""
+    source = Chomsky(task=task, min_items=items, max_items=items, announce=False)
+    count, nats = defaultdict(int), {}
+    for question, floor in questions(source, 400, 1200):
+        count[question] += 1
+        nats[question] = floor
+    total = sum(count.values())
+    chance = {question: math.exp(-floor.sum()) for question, floor in nats.items()}
+    assert sum(chance.values()) == pytest.approx(1.0, abs=2e-3 if len(chance) > 200 else 1e-5)
+    after = defaultdict(float)
+    for question, p in chance.items():
+        for i in range(len(question) + 1):
+            after[question[:i]] += p
+    for question, floor in nats.items():
+        for i in range(len(question)):
+            assert math.exp(-floor[: i + 1].sum()) == pytest.approx(after[question[: i + 1]], rel=2e-3, abs=1e-6)
+    deviation = [(count[q] - total * p) / math.sqrt(total * p) for q, p in chance.items() if total * p > 5]
+    assert np.mean(np.square(deviation)) < 1.0 + 6 * math.sqrt(2 / len(deviation))
+
+
+@cache
+def nestings(length, operators):
+    """Every way to nest an expression of this length, d for a digit and o for an operator, with its probability."""
+    if length <= 4:
+        return {("", "d", "-d", "(d)", "(-d)")[length]: Fraction(1)}
+    found = defaultdict(Fraction)
+    for left in range(1, length - 3):
+        for a, p in nestings(left, operators).items():
+            for b, q in nestings(length - 3 - left, operators).items():
+                found[f"({a}o{b})"] += p * q / (length - 4)
+    return found
+
+
+@pytest.mark.parametrize("length", [8, 13, 19])
+def test_floor_of_brackets_by_enumeration(length):
+    source = Chomsky(task="modular_arithmetic_brackets", min_items=length, max_items=length, announce=False)
+    prefixes = defaultdict(float)
+    for shape, p in nestings(length, 3).items():
+        for i in range(length + 1):
+            prefixes[shape[:i]] += float(p)
+    for question, floor in questions(source, 20, 400):
+        shape = ""
+        choices = 0.0
+        for i, token in enumerate(question):
+            symbol = SYMBOLS[token]
+            operator = symbol in "+*-" and shape != "" and shape[-1] in "d)"
+            shape += "d" if symbol.isdigit() else "o" if operator else symbol
+            choices += math.log(5) if symbol.isdigit() else math.log(3) if operator else 0.0
+            assert floor[: i + 1].sum() == pytest.approx(choices - math.log(prefixes[shape]), abs=1e-4)
+
+
+def test_floors_with_a_length_per_episode():
+    """The floor of a whole question then holds its length: questions of all lengths add up to one."""
+    for task in ("parity_check", "modular_arithmetic", "bucket_sort"):
+        source = Chomsky(task=task, min_items=2, max_items=4, lengths="episode", announce=False)
+        nats = {question: floor.sum() for question, floor in questions(source, 200, 1000)}
+        assert sum(math.exp(-n) for n in nats.values()) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_lengths_and_tasks_are_uniform():
+    """Published: lengths 1 to 40; all tasks alike."""
+    block = Chomsky().block(3, 0, rows=6000, length=128)
+    assert np.unique(block.info["items"]).tolist() == list(range(1, 41))
+    assert block.info["items"].mean() == pytest.approx(20.5, abs=4 * 11.54 / math.sqrt(6000))
+    share = np.bincount(block.info["task"], minlength=15) / 6000
+    assert np.abs(share - 1 / 15).max() < 4 * math.sqrt(1 / 15 / 6000)
+
+
+def test_longer_tests_need_only_another_range():
+    """Published test lengths reach 500; rows grow with them."""
+    source = Chomsky.preset("chomsky", min_items=500, max_items=500)
+    assert source.shortest_row == 1501
+    block = source.block(0, 0, rows=60, length=1501)
+    assert set(block.info["task"]) == set(range(15))
+    assert np.isfinite(block.floor_nats).all()
+
+
+def test_published_answer_lengths():
+    """n + 1 for stacks and sums, n for products, half of n (rounded up) for roots, 2 n for duplicates, n for the rest or 1."""
+    expected = {"stack_manipulation": 8, "binary_addition": 8, "binary_multiplication": 7, "compute_sqrt": 4}
+    expected |= {"duplicate_string": 14, "reverse_string": 7, "odds_first": 7, "bucket_sort": 7}
+    block = Chomsky.preset("chomsky", min_items=7, max_items=7).block(0, 0, rows=300, length=40)
+    for task, scored in zip(block.info["task"], block.scored, strict=True):
+        assert scored.sum() == expected.get(TASKS[task], 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "question", "answer"),
+    [
+        ("stack_manipulation", "0 1 1 0 PUSH1 POP POP", "1 1 0 :"),
+        ("stack_manipulation", "1 1 0 POP POP POP", ":"),
+        ("binary_addition", "0 0 1 + 0 1 1 0 1", "0 1 0 1 1 :"),
+        ("binary_multiplication", "0 0 1 * 0 1 1 0 1", "0 0 0 1 1 0 1 :"),
+        ("missing_duplicate_string", "0 1 1 0 0 x 1 0", "1 :"),
+        ("compute_sqrt", "1 0 0 1 0 1", "1 1 0 :"),
+        ("modular_arithmetic", "1 - 1 - 1", "4 :"),
+        ("modular_arithmetic", "0 * 1 + 4 * 3 - 2", "0 :"),
+        ("cycle_navigation", "+ - 0 - -", "3 :"),
+        ("odds_first", "0 0 1 1 0 1 0 1", "0 1 1 1 0 1 0 0 :"),
+        ("even_pairs", "0 1 0 1 0 0 1", "1 :"),
+    ],
+)
+def test_published_examples(task, question, answer):
+    """Examples of the paper's code (sums: 4 + 22 = 26 and 4 * 22 = 88), found among the rows of their length."""
+    ids = {symbol.replace(" ", ""): i for i, symbol in enumerate(SYMBOLS)}
+    asked, expected = ([ids[s] for s in text.split()] for text in (question, answer))
+    n = len(asked)
+    wanted = np.array([*asked, ids["."], *expected])
+    source = Chomsky(task=task, min_items=n, max_items=n, packed=False, announce=False)
+    for index in range(40):
+        tokens = source.block(0, index, rows=4000, length=source.shortest_row).tokens
+        found = tokens[(tokens[:, : n + 1] == wanted[: n + 1]).all(axis=1)]
+        if len(found):
+            assert found[0, : len(wanted)].tolist() == wanted.tolist()
+            return
+    pytest.fail("this question did not come up")
+
+
+def test_square_roots_of_squares_and_their_neighbours():
+    """Whole rows of short numbers, so that squares and numbers one below them come up often."""
+    source = Chomsky(task="compute_sqrt", min_items=6, max_items=6, announce=False)
+    seen = {}
+    for tokens in source.block(0, 0, rows=50, length=200).tokens:
+        for at in range(0, 190, 11):
+            bits = tokens[at : at + 10].tolist()
+            seen[int("".join(map(str, bits[:6])), 2)] = int("".join(map(str, bits[7:10])), 2)
+    assert seen == {number: math.isqrt(number) for number in range(1, 64)}
+
+
+def test_errors():
+    with pytest.raises(SpecError, match="task"):
+        Chomsky(task="sorting")
+    with pytest.raises(SpecError, match="max_items"):
+        Chomsky(max_items=5000)
