@@ -9,6 +9,7 @@ from uprior.rng import generator
 from uprior.sources import _brainphoque_kernel as kernels
 from uprior.sources import _brainphoque_prior as prior
 from uprior.sources import get
+from uprior.sources import turing_machine as turing
 from uprior.sources._base import Draw
 from uprior.sources.brainphoque import prior_edges
 
@@ -188,3 +189,85 @@ def test_picture_shows_the_head_walk_over_the_tape():
 def test_outputs_that_no_program_could_be_kept_for_are_refused(text):
     with pytest.raises(SpecError, match="min_output"):
         get(text)
+
+
+# ------------------------------------------------------------------ turing_machine
+
+# The machines that halt latest, a letter and what it does on 0 and on 1: symbol written, move, next state (H halts).
+BUSY_BEAVERS = {
+    "1RB 1LB  1LA 1RH": (6, 4),
+    "1RB 1RH  1LB 0RC  1LC 1LA": (21, 5),
+    "1RB 1LB  1LA 0LC  1RH 1LD  1RD 0RA": (107, 13),
+}
+
+
+def as_table(text):
+    entries = text.split()
+    states = len(entries) // 2
+    return states, np.array(
+        [
+            int(e[0])
+            | (e[1] == "R") << turing._RIGHT
+            | (states if e[2] == "H" else ord(e[2]) - ord("A")) << turing._STATE
+            for e in entries
+        ],
+        dtype=np.int32,
+    )
+
+
+@pytest.mark.parametrize("text", BUSY_BEAVERS)
+def test_busy_beavers_halt_after_the_known_number_of_steps(text):
+    """S(2) = 6, S(3) = 21, S(4) = 107 (Rado 1962, Lin and Rado 1965, Brady 1983), leaving 4, 5 and 13 ones."""
+    steps, ones = BUSY_BEAVERS[text]
+    states, table = as_table(text)
+    tape, row = np.full(2 * 200 + 3, turing.FRESH, dtype=np.int32), np.zeros(200, dtype=np.uint16)
+    floor, path = np.zeros(200, dtype=np.float32), np.empty((0, 3), dtype=np.int64)
+    rng = generator("not used")
+    ran, halts, cells = turing.run(
+        rng, table, states, 2, 2, turing.TAPE, False, False, 200, tape, row, floor, path
+    )  # fmt: skip
+    assert (ran, halts, row.sum()) == (steps, 1, ones) and cells >= ones
+    assert (tape == turing.FRESH).all()
+    # Started again and again on a new tape, what it does repeats after so many steps.
+    turing.run(rng, table, states, 2, 2, turing.TRACE, False, True, 200, tape, row, floor, path)
+    assert (row[steps:] == row[:-steps]).all() and not (floor > 0).any()
+
+
+def test_every_entry_of_a_table_is_as_likely():
+    states, symbols, tables = 3, 2, 4000
+    table = np.empty(6, dtype=np.int32)
+    seen, halted, rng = np.zeros(3 * 2 * 2), 0, generator("tables")
+    for _ in range(tables):
+        turing.draw_table(rng, states, symbols, 0.25, table)
+        state, right, symbol = table >> turing._STATE, table >> turing._RIGHT & 1, table & 0xFFFF
+        halted += (state == states).sum()
+        np.add.at(seen, (state * 4 + right * 2 + symbol)[state < states], 1)
+    assert halted / (6 * tables) == pytest.approx(0.25, abs=4 * np.sqrt(0.25 * 0.75 / 6 / tables))
+    expected = seen.sum() / 12
+    assert ((seen - expected) ** 2 / expected).sum() < 11 + 5 * np.sqrt(22)
+
+
+def test_few_machines_on_random_tapes_are_redrawn_and_most_on_blank_ones():
+    """Of random machines with 2..16 states and 2..8 symbols; the shares that the docstring gives."""
+    for start, redraws in (("random", 0.28), ("blank", 6.8)):
+        info = get(f"turing_machine:start={start},emit=read").block(0, 0, rows=500, length=256).info
+        assert info["redrawn"].mean() == pytest.approx(redraws, rel=0.25)
+
+
+def test_picture_of_a_machine_has_one_head_per_line_and_keeps_what_it_wrote():
+    spec = get("turing_machine:halting=0.05,max_states=4")
+    picture = spec.picture(length=120)
+    heads = (picture >= spec.max_symbols).argmax(axis=1)
+    assert ((picture >= spec.max_symbols).sum(axis=1) == 1).all()
+    trace = Draw((spec.fingerprint, 0, "train", 0), "train", 0)
+    read = spec._generate(trace, 1, 120).tokens[0] % spec.max_symbols
+    lines = np.arange(120)
+    later = lines[1:][(picture[:-1] >= 0).sum(axis=1) <= (picture[1:] >= 0).sum(axis=1)]
+    assert len(later) > 50
+    known = [t for t in later if picture[t - 1, heads[t]] in range(spec.max_symbols)]
+    assert [picture[t, heads[t]] - spec.max_symbols for t in known] == [read[t] for t in known]
+
+
+def test_blank_tapes_have_one_row_per_machine():
+    with pytest.raises(SpecError, match="rows_per_machine"):
+        get("turing_machine:start=blank,rows_per_machine=2")

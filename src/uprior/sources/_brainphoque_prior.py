@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from uprior.rng import generator
 from uprior.sources._brainphoque_kernel import START, run, shorten
 from uprior.sources._exact import kernel
+from uprior.sources._periods import repeats
 
 # The filter: an output is counted if it fills ROW symbols, has at least MIN_DISTINCT different ones, and if its second half
 # has no period of MAX_PERIOD or less.
@@ -63,14 +64,7 @@ def _passes(output: NDArray[np.uint16]) -> bool:
             break
     if distinct < MIN_DISTINCT:
         return False
-    half = output[output.shape[0] // 2 :]
-    for period in range(1, MAX_PERIOD + 1):
-        t = period
-        while t < half.shape[0] and half[t] == half[t - period]:
-            t += 1
-        if t >= half.shape[0]:
-            return False
-    return True
+    return not repeats(output[output.shape[0] // 2 :], MAX_PERIOD)
 
 
 # What ``fit()`` gives; at the end of each line the two instructions before.
