@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from references._brackets import sizes
 
+from references._brackets import sizes
 from uprior.sources.dyck import Dyck
 from uprior.types import Block
 

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from references._brackets import sizes
 
+from references._brackets import sizes
 from uprior.sources.shuffle_dyck import ShuffleDyck
 from uprior.types import Block
 

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from references._brackets import sizes
 
+from references._brackets import sizes
 from uprior.sources.ww import WW
 from uprior.types import Block
 

@@ -14,16 +14,15 @@ from uprior.sources._exact import inlined, kernel
 def sizes(rng: np.random.Generator, low: int, high: int, count: int) -> NDArray[np.int64]:
     """[count] whole numbers low..high, n with probability proportional to 1/n: every order of magnitude alike."""
     edges = np.cumsum(1.0 / np.arange(low, high + 1))
-    return low + np.searchsorted(edges[:-1], rng.random(count) * edges[-1], side="right").astype(np.int64)
+    drawn: NDArray[np.int64] = low + np.searchsorted(edges[:-1], rng.random(count) * edges[-1], side="right")
+    return drawn
 
 
 class Laws(NamedTuple):
     """One distribution over V types per machine, as an alias table (Walker 1977).
 
-    chance  [M, V] the probabilities
-    nats    [M, V] -ln of them
-    keep    [M, V] column i stands for type i with this probability,
-    other   [M, V] otherwise for this type
+    chance [M, V] the probabilities nats [M, V] -ln of them keep [M, V] column i stands for type i with this probability,
+    other [M, V] otherwise for this type
     """
 
     chance: NDArray[np.float64]
@@ -48,10 +47,14 @@ def zipf(size: int, exponent: float) -> Laws:
     return laws
 
 
-def shuffled_zipf(rng: np.random.Generator, size: int, exponent: float, machines: int) -> Laws:
-    """The same law for every machine, but each with its own random order of the types."""
-    weights = np.tile(zipf(size, exponent).chance, (machines, 1))
-    return laws_of(rng.permuted(weights, axis=1)) if exponent else laws_of(weights)
+def laws_of_machines(
+    rng: np.random.Generator, size: int, exponent: float, shuffled: bool, machines: int
+) -> tuple[Laws, NDArray[np.int64]]:
+    """Zipf laws over ``size`` types, and which of them each machine uses [M]: its own order of the types, or one for all."""
+    common = zipf(size, exponent)
+    if shuffled and exponent:
+        return laws_of(rng.permuted(np.tile(common.chance, (machines, 1)), axis=1)), np.arange(machines)
+    return common, np.zeros(machines, dtype=np.int64)
 
 
 def entropy_bits(law: NDArray[np.float64]) -> float:

@@ -27,19 +27,19 @@ class Dyck(Source):
     max_types - min_types + 1. Tokens 0..k-1 open a type, k..2k-1 close it; a machine uses the first n types of each half.
 
     A bracket opens where nothing is open, else with probability ``p_open`` unless at max_depth; its type is uniform. Closing
-    takes the type last opened. Until a word first reaches min_depth, it only opens. By the rule *exact*, a row is balanced: it
-    closes as soon as only enough tokens are left to close all (an odd row is an even one and an opener that nothing closes).
-    By the rule *words*, independent words follow each other; a word ends when nothing is open, is closed in the same way at
-    word_cap tokens, and the last one is cut at the end of the row.
+    takes the type last opened. Until a word first reaches min_depth, it only opens. By the rule *exact*, a row is balanced:
+    it closes as soon as only enough tokens are left to close all (an odd row is an even one and an opener that nothing
+    closes). By the rule *words*, independent words follow each other; a word ends when nothing is open, is closed in the same
+    way at word_cap tokens, and the last one is cut at the end of the row.
 
-    Floor: exact; the stack is visible. Zero where closing is forced. Cost: about 16 ns per token. ``info``: types, and the greatest
-    and the mean of the depth after each token.
+    Floor: exact; the stack is visible. Zero where closing is forced. Cost: about 16 ns per token. ``info``: types, and the
+    greatest and the mean of the depth after each token.
 
-    Presets: ``procedural`` (Jiang, Shinnick et al., arXiv 2601.21725: k=64, exact, p_open 0.5 as in the runs they ship, while the
-    function's own default is 0.49; no depth limit); ``hu`` (Hu et al., arXiv 2502.19249: words of depth 1..16 and at most 510 tokens,
-    p_open 0.5, and the generator's default k=30); ``nca`` (the baseline of arXiv 2603.10055: the same with k=64); ``vit`` (arXiv
-    2511.13945: 64 types, open_prob 0.6, depth at most 16, at least one pair. Only the configuration is public, so the exact rule
-    is our reading; their ids are ours + 2, below them PAD 0 and MASK 1, which no row contains).
+    Presets: ``procedural`` (Jiang, Shinnick et al., arXiv 2601.21725: k=64, exact, p_open 0.5 as in the runs they ship, while
+    the function's own default is 0.49; no depth limit); ``hu`` (Hu et al., arXiv 2502.19249: words of depth 1..16 and at most
+    510 tokens, p_open 0.5, and the generator's default k=30); ``nca`` (the baseline of arXiv 2603.10055: the same with k=64);
+    ``vit`` (arXiv 2511.13945: 64 types, open_prob 0.6, depth at most 16, at least one pair. Only the configuration is public,
+    so the exact rule is our reading; their ids are ours + 2, below them PAD 0 and MASK 1, which no row contains).
     """
 
     name: ClassVar[str] = "dyck"

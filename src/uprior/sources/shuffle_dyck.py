@@ -25,17 +25,18 @@ class ShuffleDyck(Source):
     Machine: the number of types in use, n in min_types..max_types with probability proportional to 1/n; so there are
     max_types - min_types + 1. Tokens 0..k-1 open a type, k..2k-1 close it; a machine uses the first n types of each half.
 
-    The depth is the number of brackets open in all types. At depth 0 and for the first min_depth tokens of a row, a bracket opens;
-    at max_depth one closes; else one opens with probability ``p_open``. An opening bracket's type is uniform over the n types, a
-    closing one's is uniform over the *types* of which some are open, however many. A row is cut where it ends, brackets open.
+    The depth is the number of brackets open in all types. At depth 0 and for the first min_depth tokens of a row, a bracket
+    opens; at max_depth one closes; else one opens with probability ``p_open``. An opening bracket's type is uniform over the
+    n types, a closing one's is uniform over the *types* of which some are open, however many. A row is cut where it ends,
+    brackets open.
 
-    Floor: exact; the counters are visible. Cost: about 30 ns per token. ``info``: types, the mean of the depth after each token,
-    and the depth at the end.
+    Floor: exact; the counters are visible. Cost: about 30 ns per token. ``info``: types, the mean of the depth after each
+    token, and the depth at the end.
 
-    Presets: ``procedural`` (Jiang, Shinnick et al., arXiv 2601.21725: k=64, depth at most 16, p_open 0.5); ``hu`` (Hu et al., arXiv
-    2502.19249: k=64, depth 8, p_open 0.51; "cross-serial" in their file names); ``nca`` (the baseline of arXiv 2603.10055: as
-    procedural, but the code draws types below an upper bound that it takes to be included, so that the last of its 64 types
-    never occurs).
+    Presets: ``procedural`` (Jiang, Shinnick et al., arXiv 2601.21725: k=64, depth at most 16, p_open 0.5); ``hu`` (Hu et al.,
+    arXiv 2502.19249: k=64, depth 8, p_open 0.51; "cross-serial" in their file names); ``nca`` (the baseline of arXiv
+    2603.10055: as procedural, but the code draws types below an upper bound that it takes to be included, so that the last of
+    its 64 types never occurs).
     """
 
     name: ClassVar[str] = "shuffle_dyck"

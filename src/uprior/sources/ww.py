@@ -27,13 +27,15 @@ class WW(Source):
     max_symbols - min_symbols + 1; tokens 0..n-1. Each word has a length uniform in min_length..max_length and independent
     uniform symbols. Nothing marks where a word ends and its copy begins; the last one is cut at the end of the row.
 
-    Floor: exact given the machine alone, so *not* told where words begin. It is the Bayes mixture over every division of the prefix
-    into words: within a word the chance that the copy begins rises with each token, and a token that fits a copy counts for it. In
-    the first tokens of a copy of a long word the floor is therefore high. Cost: about 28 ns per token; many times more with two or
-    three symbols and words of a few tokens, when a row can be read in many ways. ``info``: symbols, and words begun.
+    Floor: exact given the machine alone, so *not* told where words begin. It is the Bayes mixture over every division of the
+    prefix into words: within a word the chance that the copy begins rises with each token, and a token that fits a copy
+    counts for it. In the first tokens of a copy of a long word the floor is therefore high. Cost: about 42 ns per token, 12
+    ns with words as long as those of ``hu``; many times more with two or three symbols and words of a few tokens, when a row
+    can be read in many ways. ``info``: symbols, and words begun.
 
-    Presets: ``hu`` (Hu et al., arXiv 2502.19249: 64 symbols, lengths 10..510) and ``vit`` (arXiv 2511.13945: 64 symbols, lengths
-    3..32; only the configuration is public, and one word per row is as likely a reading as words to the end of the row).
+    Presets: ``hu`` (Hu et al., arXiv 2502.19249: 64 symbols, lengths 10..510) and ``vit`` (arXiv 2511.13945: 64 symbols,
+    lengths 3..32; only the configuration is public, and one word per row is as likely a reading as words to the end of the
+    row).
     """
 
     name: ClassVar[str] = "ww"
@@ -98,7 +100,9 @@ def _predict(
     """
     length = tokens.shape[1]
     sizes = np.arange(min(longest, length))
-    goes_on = -np.log(np.maximum(1.0 - (sizes >= shortest) / (longest - sizes + 1), 1e-300))  # nats: no copy begins here
+    goes_on = -np.log(
+        np.maximum(1.0 - (sizes >= shortest) / (longest - sizes + 1), 1e-300)
+    )  # nats: no copy begins here
     start, writing, started = np.zeros(16, dtype=np.int64), np.zeros(16), 1
     lag, end, copying, copies = np.zeros(16, dtype=np.int64), np.zeros(16, dtype=np.int64), np.zeros(16), 0
     for number in range(tokens.shape[0]):
