@@ -39,7 +39,8 @@ class BrainPhoque(Source):
 
     ``prior``: "uniform" draws instructions independently, a program of N has probability 7^-N; "order2" is a Markov chain
     over pairs of instructions with add-1/2 estimates, fitted by ``_brainphoque_prior.fit`` to the shortened uniform programs
-    that fill 256 tokens with at least 3 symbols and no period up to 16 in the second half. With ``input_instruction`` both draw ``,`` with probability 1/8, invisible to the chain.
+    that fill 256 tokens with at least 3 symbols and no period up to 16 in the second half. With ``input_instruction`` both
+    draw ``,`` with probability 1/8, invisible to the chain.
 
     Floor: exact, given the program and every input that it tests before printing it: 0, but ln(symbols) where a random input
     is first printed. One machine writes one row. Short outputs have many programs: 53,000 uniform ones of 17 symbols print
