@@ -1,5 +1,6 @@
 """Cellular automata with random rules, one cell at a time."""
 
+import itertools
 import math
 
 import numpy as np
@@ -69,7 +70,7 @@ def validate(source, block):
         whole = _ring.size(source) == source.width
         pages = [row[i : i + source.width] for i in range(0, len(row), source.width)]
         reach = radius * source.steps_ahead
-        for now, then in zip(pages[:-1], pages[1:], strict=True):
+        for now, then in itertools.pairwise(pages):
             views = np.stack([np.roll(now, -s) for s in range(-reach, reach + 1)], axis=1)
             if source.totalistic and source.steps_ahead == 1:
                 views = views.sum(axis=1, keepdims=True)

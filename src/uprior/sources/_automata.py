@@ -1,0 +1,114 @@
+"""Walks on automata whose edges carry symbols, and what each symbol costs a reader who sees the symbols only.
+
+An automaton is a list of edges, sorted by the state they leave: state s has the edges first_edge[s] to first_edge[s + 1] - 1, and
+edge e writes symbol[e], goes to target[e] and is taken with probability weight[e].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uprior.sources._exact import kernel
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+# Where beliefs are scaled up again: rarely, by a power of two, which loses nothing.
+TINY = 2.0**-300
+
+
+@kernel
+def shuffle_first(rng: np.random.Generator, pool: Ints, count: int, size: int) -> None:
+    """Make the first ``count`` of the first ``size`` entries a random choice of them, in random order."""
+    for i in range(count):
+        j = i + int(rng.random() * (size - i))
+        pool[i], pool[j] = pool[j], pool[i]
+
+
+@kernel
+def sort_by_symbol(
+    first_edge: Ints,
+    states: int,
+    symbols: int,
+    symbol: Ints,
+    target: Ints,
+    weight: Floats,
+    first_of: Ints,
+    reader_source: Ints,
+    reader_target: Ints,
+    reader_weight: Floats,
+) -> None:
+    """The edges once more, as who reads needs them: those of symbol x are first_of[x] to first_of[x + 1] - 1."""
+    for x in range(symbols + 1):
+        first_of[x] = 0
+    for e in range(first_edge[states]):
+        first_of[symbol[e]] += 1
+    end = 0
+    for x in range(symbols + 1):
+        end += first_of[x]
+        first_of[x] = end
+    # Filled from behind, so that each symbol's mark ends where its edges begin, and their order is kept.
+    for s in range(states - 1, -1, -1):
+        for e in range(first_edge[s + 1] - 1, first_edge[s] - 1, -1):
+            place = first_of[symbol[e]] - 1
+            first_of[symbol[e]] = place
+            reader_source[place], reader_target[place], reader_weight[place] = s, target[e], weight[e]
+
+
+@kernel
+def walk(
+    rng: np.random.Generator,
+    starts: int,
+    states: int,
+    even: bool,
+    first_edge: Ints,
+    symbol: Ints,
+    target: Ints,
+    below: Floats,
+    first_of: Ints,
+    reader_source: Ints,
+    reader_target: Ints,
+    reader_weight: Floats,
+    belief: Floats,
+    names: Ints,
+    tokens: NDArray[np.unsignedinteger[Any]],
+    probability: NDArray[np.float32],
+    trace: Ints,
+) -> None:
+    """Write a row: tokens [T], and the probability [T] of each given the automaton and the tokens before.
+
+    The walk begins in one of the states 0..starts-1, equally likely. below[e] is the cumulated weight of a state's edges up to e;
+    ``even`` says that they are equally likely. ``names`` are the symbols' tokens. ``trace`` [T], if not empty, takes the
+    states that were left. ``belief`` [2 * states] is working space: the forward recursion's distribution of the hidden state.
+    """
+    now, then = belief[:states], belief[states : 2 * states]
+    for s in range(states):
+        now[s] = 1.0 if s < starts else 0.0
+    state, before = int(rng.random() * starts), float(starts)
+    for t in range(tokens.shape[0]):
+        if trace.shape[0] > 0:
+            trace[t] = state
+        uniform, e = rng.random(), first_edge[state]
+        if even:
+            e += int(uniform * (first_edge[state + 1] - e))
+        else:
+            while below[e] <= uniform:
+                e += 1
+        x, state = symbol[e], target[e]
+        for s in range(states):
+            then[s] = 0.0
+        for i in range(first_of[x], first_of[x + 1]):
+            then[reader_target[i]] += now[reader_source[i]] * reader_weight[i]
+        total = 0.0
+        for s in range(states):
+            total += then[s]
+        tokens[t], probability[t] = names[x], total / before
+        if total < TINY:
+            total *= 1.0 / TINY
+            for s in range(states):
+                then[s] *= 1.0 / TINY
+        before = total
+        now, then = then, now
