@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uprior.errors import SpecError
-from uprior.sources import NeuralCellularAutomaton, RandomGRU, RandomMLP
+from uprior.sources import AutoregressiveTransformer, NeuralCellularAutomaton, RandomGRU, RandomMLP
 from uprior.sources._base import Draw
 from uprior.sources._exact import random_words
 from uprior.sources.neural_cellular_automaton import cut_normal_quantiles, layout
@@ -214,3 +214,31 @@ def test_windows_are_uniform():
     windows = RandomMLP(window=4, hidden=2, rows_per_machine=1).block(0, 0, rows=800, length=4).info["window"]
     counts = np.bincount(windows, minlength=5)[1:]
     assert np.abs(counts - 200).max() < 4.5 * math.sqrt(800 * 0.25 * 0.75)
+
+
+def test_floor_of_an_autoregressive_transformer_is_that_of_torch_reading_the_whole_row_at_once():
+    source = AutoregressiveTransformer(
+        hidden=24, heads=3, layers=2, temperature=0.7, bias_deviation=0.5, seed_tokens=3, rows_per_machine=4,
+        alphabet_size=40, position_multiplier=1.0, multiplier_low=1.0, head_multiplier=1.5,
+    )  # fmt: skip
+    condition, seeds = parents_of(source, 4, 30)
+    block = source._write(DRAW, condition, seeds)
+    w = source._weights(DRAW("weights"), float(block.info["multiplier"][0]), 30)
+    w = type(w)(*(as_torch(part) for part in w))
+    x = w.own[block.tokens[:, :-1].astype(int)] + w.beside[condition[:, 1:].astype(int)] + w.positions[1:]
+    norm = torch.nn.functional.layer_norm
+    for layer in range(2):
+        parts = (x @ w.qkv[layer]).chunk(3, dim=2)
+        query, key, value = (part.reshape(4, 29, 3, 8).transpose(1, 2) for part in parts)
+        seen = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = norm(x + seen.transpose(1, 2).reshape(4, 29, 24) @ w.unify[layer] + w.unify_bias[layer], (24,))
+        inner = torch.relu(x @ w.up[layer] + w.up_bias[layer])
+        x = norm(x + inner @ w.down[layer] + w.down_bias[layer], (24,))
+    logits = torch.cat([torch.zeros(4, 1, 40, dtype=torch.float64), x @ w.head + w.head_bias], dim=1)
+    assert_floor(source, block, logits)
+
+
+@pytest.mark.parametrize("changes", [{"hidden": 30, "heads": 4}, {"multiplier_low": 5.0}, {"layers": 0}])
+def test_impossible_transformers_are_refused(changes):
+    with pytest.raises(SpecError, match="allowed"):
+        AutoregressiveTransformer(**changes)

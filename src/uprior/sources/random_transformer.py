@@ -116,24 +116,24 @@ class RandomTransformer(MachineSource):
             output = self.output_multiplier**layers / w
         embeddings = generator(self.fingerprint, "fixed embeddings") if self.fixed_embeddings else rng
         return Weights(
-            tokens=_normal(embeddings, (size, w), 1.0),
-            positions=_normal(embeddings, (length, w), 1.0),
+            tokens=normal(embeddings, (size, w), 1.0),
+            positions=normal(embeddings, (length, w), 1.0),
             qkv=self._matrices(rng, (layers, 3, w, w), hidden * w**-0.5)
             .transpose(0, 2, 1, 3)
             .reshape(layers, w, 3 * w),
             unify=self._matrices(rng, (layers, w, w), hidden * w**-0.5),
-            unify_bias=_normal(rng, (layers, w), biases),
+            unify_bias=normal(rng, (layers, w), biases),
             up=self._matrices(rng, (layers, w, 4 * w), hidden * w**-0.5),
-            up_bias=_normal(rng, (layers, 4 * w), biases),
+            up_bias=normal(rng, (layers, 4 * w), biases),
             down=self._matrices(rng, (layers, 4 * w, w), hidden * (4 * w) ** -0.5),
-            down_bias=_normal(rng, (layers, w), biases),
+            down_bias=normal(rng, (layers, w), biases),
             output=self._matrices(rng, (w, size + 1), output),
-            output_bias=_normal(rng, (size + 1,), biases),
+            output_bias=normal(rng, (size + 1,), biases),
         )
 
     def _matrices(self, rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
         """Normal matrices (the last two axes), each with its own share of zeros if ``zero_masks``."""
-        values = _normal(rng, shape, deviation)
+        values = normal(rng, shape, deviation)
         if self.zero_masks:
             threshold = rng.random(shape[:-2])[..., None, None] * 65536
             values[random_words(rng, values.size).reshape(shape) < threshold] = 0
@@ -156,7 +156,7 @@ class Weights(NamedTuple):
     output_bias: Floats  # [A + 1]
 
 
-def _normal(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
+def normal(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
     values = normal_quantiles()[random_words(rng, int(np.prod(shape)))] * np.float32(deviation)
     return values.reshape(shape)
 
@@ -183,7 +183,7 @@ def _forward(weights: Weights, condition: Tokens, heads: int) -> Any:
         for i in range(count):
             x[i] += weights.unify_bias[layer]
         add_product(x, seen, weights.unify[layer], count)
-        _normalise(x)
+        normalise(x)
         inner[:] = weights.up_bias[layer]
         add_product(inner, x, weights.up[layer], count)
         for i in range(count):
@@ -192,7 +192,7 @@ def _forward(weights: Weights, condition: Tokens, heads: int) -> Any:
                 line[j] = line[j] if line[j] > 0 else np.float32(0)
             x[i] += weights.down_bias[layer]
         add_product(x, inner, weights.down[layer], count)
-        _normalise(x)
+        normalise(x)
     logits = np.empty((count, weights.output.shape[1]), dtype=np.float32)
     logits[:] = weights.output_bias
     add_product(logits, x, weights.output, count)
@@ -236,7 +236,7 @@ def _attend(qkv: Floats, seen: Floats, head: int, wide: int) -> None:
 
 
 @kernel
-def _normalise(x: Floats) -> None:
+def normalise(x: Floats) -> None:
     """Layer normalisation of each line of x [N, W], in place, without weights."""
     width = np.float32(x.shape[1])
     for i in range(x.shape[0]):
