@@ -10,6 +10,7 @@ import pytest
 
 from uprior.errors import SpecError
 from uprior.sources.chomsky import SYMBOLS, TASKS, Chomsky
+from uprior.sources.lime import Lime
 
 
 def questions(source, rows, length, seed=0):
@@ -165,3 +166,58 @@ def test_errors():
         Chomsky(task="sorting")
     with pytest.raises(SpecError, match="max_items"):
         Chomsky(max_items=5000)
+
+
+def test_lime_has_the_published_lengths():
+    """Measured on the published generator: source 124 tokens in the mean (75 to 203), target 36."""
+    info = Lime.preset("lime").block(0, 0, rows=6000, length=256).info
+    assert info["question_tokens"].mean() == pytest.approx(124, abs=1.5)
+    assert info["answer_tokens"].mean() == pytest.approx(36, abs=1.0)
+    assert 70 <= info["question_tokens"].min() <= 80
+    assert 195 <= info["question_tokens"].max() <= 215
+
+
+def test_lime_sizes_are_the_published_ones():
+    """Pattern: 6 to 10 slots and 5 to 19 math symbols; strings of 25 to 50 symbols, of 13 to 25 in several steps."""
+    source = Lime.preset("lime", task="abduct", score="all")
+    block = source.block(0, 0, rows=3000, length=256)
+    mark = source.vocabulary
+    spaces = [np.flatnonzero(row == mark + 3) for row in block.tokens]
+    extra = np.array([second - first - 1 for first, second in spaces]) - 2 * block.info["items"]
+    assert np.unique(block.info["items"]).tolist() == [3, 4, 5]
+    assert np.unique(extra).tolist() == list(range(5, 20))
+    assert extra.mean() == pytest.approx(12, abs=4 * 4.32 / math.sqrt(3000))
+    for task, least, most in (("rewrite", 25, 50), ("multi_step_hard", 13, 25)):
+        block = Lime.preset("lime", task=task).block(0, 0, rows=3000, length=512)
+        questions_end = block.info["question_tokens"]
+        rows = zip(block.tokens.tolist(), questions_end, strict=True)
+        string = [row[:n][::-1].index(mark + 3) for row, n in rows]
+        assert (min(string), max(string)) == (least, most)
+
+
+def test_lime_symbols_are_drawn_afresh():
+    """The first variable of an episode is any symbol of the vocabulary, equally likely."""
+    source = Lime(vocabulary=30, task="deduct")
+    first = source.block(0, 0, rows=9000, length=64).tokens[:, 1]
+    counts = np.bincount(first, minlength=30)
+    assert len(counts) == 30
+    assert ((counts - 300) ** 2 / 300).sum() < 29 + 4 * math.sqrt(58)
+
+
+def test_lime_fits_short_rows():
+    """Where not all variables or rules fit, there are fewer; all rows hold a whole episode."""
+    source = Lime(task="multi_step", max_rules=8)
+    most = [
+        int(source.block(0, 0, rows=200, length=n).info["items"].max()) for n in (source.shortest_row, 128, 256, 512)
+    ]
+    assert most == sorted(most)
+    assert (most[0], most[-1]) == (1, 8)
+
+
+def test_lime_errors():
+    with pytest.raises(SpecError, match="upper"):
+        Lime(upper=4, max_window=6)
+    with pytest.raises(SpecError, match="vocabulary"):
+        Lime(vocabulary=20)
+    with pytest.raises(SpecError, match="min_string"):
+        Lime(min_string=9)
