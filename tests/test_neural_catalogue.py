@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uprior.errors import SpecError
-from uprior.sources import AutoregressiveTransformer, NeuralCellularAutomaton, RandomGRU, RandomMLP
+from uprior.sources import AutoregressiveTransformer, EchoState, NeuralCellularAutomaton, RandomGRU, RandomMLP
 from uprior.sources._base import Draw
 from uprior.sources._exact import random_words
 from uprior.sources.neural_cellular_automaton import cut_normal_quantiles, layout
@@ -242,3 +242,64 @@ def test_floor_of_an_autoregressive_transformer_is_that_of_torch_reading_the_who
 def test_impossible_transformers_are_refused(changes):
     with pytest.raises(SpecError, match="allowed"):
         AutoregressiveTransformer(**changes)
+
+
+# ------------------------------------------------------------------ echo-state networks
+
+
+def test_floor_of_a_reservoir_is_that_of_a_dense_one_in_float64():
+    source = EchoState(units=40, connections=5, temperature=0.5, start_tokens=3, rows_per_machine=4, variance_low=0.25)
+    block = source._generate(DRAW, 4, 30)
+    alphabet, _, sources, weights, inputs, readout = source._machine(DRAW("machines"))
+    dense = np.zeros((40, 40))
+    for unit in range(40):
+        np.add.at(dense[unit], sources[unit], weights[unit].astype(float))
+    number_of = {token: i for i, token in enumerate(alphabet.tolist())}
+    assert np.all(block.floor_nats[:, :3] == np.float32(math.log(len(alphabet))))
+    for row, floor in zip(block.tokens.tolist(), block.floor_nats, strict=True):
+        state = np.zeros(40)
+        for t, token in enumerate(row):
+            logits = readout @ state / 0.5
+            if t >= 3:
+                true = np.log(np.exp(logits).sum()) - logits[number_of[token]]
+                assert floor[t] == pytest.approx(true, abs=1e-4)
+            state = np.tanh(dense @ state + inputs[:, number_of[token]])
+
+
+@pytest.mark.parametrize("gain", [0.5, 0.9, 1.2])
+def test_exponent_of_a_reservoir_that_hears_nothing_is_the_logarithm_of_its_gain(gain):
+    """Around 0 the twin's distance grows by the spectral radius of W, which is near the gain in a large network."""
+    variance = gain**2 / 16
+    source = EchoState(
+        units=1024,
+        input_deviation=0.0,
+        lyapunov=True,
+        variance_low=variance,
+        variance_high=variance,
+        rows_per_machine=1,
+    )
+    found = source.block(0, 0, rows=3, length=150).info
+    assert found["gain"] == pytest.approx(gain)
+    assert found["lyapunov"].mean() == pytest.approx(math.log(gain), abs=0.04)
+
+
+def test_published_reservoir_is_chaotic_and_a_quiet_one_is_not():
+    published = EchoState.preset("bloem", lyapunov=True).block(0, 0, rows=16, length=120)
+    assert published.info["gain"] == pytest.approx(math.sqrt(16 * 0.21))
+    assert published.info["lyapunov"].min() > 0
+    quiet = EchoState(lyapunov=True, variance_high=0.03).block(0, 0, rows=16, length=120)
+    assert quiet.info["lyapunov"].max() < 0
+
+
+def test_numbers_of_symbols_are_uniform():
+    symbols = EchoState(units=4, rows_per_machine=1, max_symbols=5).block(0, 0, rows=1000, length=2).info["symbols"]
+    counts = np.bincount(symbols, minlength=6)[2:]
+    assert np.abs(counts - 250).max() < 4.5 * math.sqrt(1000 * 0.25 * 0.75)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"alphabet_size": 8}, {"min_symbols": 17}, {"variance_low": 0.5}, {"connections": 0}]
+)
+def test_impossible_reservoirs_are_refused(changes):
+    with pytest.raises(SpecError, match="allowed"):
+        EchoState(**changes)
