@@ -337,12 +337,8 @@ def test_edges_by_symbol_are_the_same_edges():
     leaving = np.sort(rng.integers(0, 7, 40))
     first_edge = np.searchsorted(leaving, np.arange(8))
     symbol, target, weight = rng.integers(0, 5, 40), rng.integers(0, 7, 40), rng.random(40)
-    first_of, source_, target_, weight_ = (
-        np.empty(6, dtype=int),
-        np.empty(40, dtype=int),
-        np.empty(40, dtype=int),
-        np.empty(40),
-    )
+    first_of, weight_ = np.empty(6, dtype=int), np.empty(40)
+    source_, target_ = np.empty((2, 40), dtype=np.uint16)
     sort_by_symbol(first_edge, 7, 5, symbol, target, weight, first_of, source_, target_, weight_)
     order = np.argsort(symbol, kind="stable")
     np.testing.assert_array_equal(first_of, np.searchsorted(symbol[order], np.arange(6)))

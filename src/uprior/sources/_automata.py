@@ -15,6 +15,7 @@ from uprior.sources._exact import kernel
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+States = NDArray[np.uint16]  # small, and unsigned: nobody need ask whether an index counts from the end
 
 # Where beliefs are scaled up again: rarely, by a power of two, which loses nothing.
 TINY = 2.0**-300
@@ -37,8 +38,8 @@ def sort_by_symbol(
     target: Ints,
     weight: Floats,
     first_of: Ints,
-    reader_source: Ints,
-    reader_target: Ints,
+    reader_source: States,
+    reader_target: States,
     reader_weight: Floats,
 ) -> None:
     """The edges once more, as who reads needs them: those of symbol x are first_of[x] to first_of[x + 1] - 1."""
@@ -69,8 +70,8 @@ def walk(
     target: Ints,
     below: Floats,
     first_of: Ints,
-    reader_source: Ints,
-    reader_target: Ints,
+    reader_source: States,
+    reader_target: States,
     reader_weight: Floats,
     belief: Floats,
     names: Ints,
@@ -100,8 +101,10 @@ def walk(
         x, state = symbol[e], target[e]
         for s in range(states):
             then[s] = 0.0
-        for i in range(first_of[x], first_of[x + 1]):
-            then[reader_target[i]] += now[reader_source[i]] * reader_weight[i]
+        first, end = first_of[x], first_of[x + 1]
+        sources, targets, weights = reader_source[first:end], reader_target[first:end], reader_weight[first:end]
+        for i in range(end - first):
+            then[targets[i]] += now[sources[i]] * weights[i]
         total = 0.0
         for s in range(states):
             total += then[s]

@@ -27,9 +27,8 @@ class NDFA(Source):
     of the edges at hand, all equally likely. There are 11^100 machines of 10 states and 10 symbols.
 
     Floor: exact, given the machine but not the states: the forward recursion, as several edges of a state may carry one
-    symbol. ``info``: states, symbols, edges, edge_probability. Cost: about 60 ns per token; it grows with the square of the
-    states over the symbols. A fifth of the machines writes one symbol only, of those
-    of ``bloem`` a third.
+    symbol. ``info``: states, symbols, edges, edge_probability. Cost: about 50 ns per token; it grows with the square of the
+    states over the symbols. A fifth of the machines writes one symbol only, of those of ``bloem`` a third.
 
     Preset ``bloem``: the ablation source ``ndfa`` of Bloem 2025 (arXiv 2506.20057; in its repository the automata behind
     ``aut``): from 1 state and 1 symbol on, each one more with probability 0.9 (so 10 on average), another automaton for every
@@ -151,9 +150,10 @@ def _write_block(
     """Write all rows, machine after machine; row n belongs to machine n modulo the number of machines."""
     machines, room = states_M.shape[0], max_states * max_states
     # Working space for one machine at a time.
-    firsts, edges = np.empty((2, max(max_states, max_symbols) + 1), dtype=np.int64), np.empty((4, room), dtype=np.int64)
-    first_edge, first_of = firsts[0], firsts[1]
-    symbol, target, reader_source, reader_target = edges[0], edges[1], edges[2], edges[3]
+    firsts, edges = np.empty((2, max(max_states, max_symbols) + 1), dtype=np.int64), np.empty((2, room), dtype=np.int64)
+    first_edge, first_of, symbol, target = firsts[0], firsts[1], edges[0], edges[1]
+    reader = np.empty((2, room), dtype=np.uint16)
+    reader_source, reader_target = reader[0], reader[1]
     weight, reader_weight, belief = np.empty(room), np.empty(room), np.empty(2 * max_states)
     for m in range(machines):
         states = _geometric(machine_rng, min_states, max_states, more_states)

@@ -191,13 +191,9 @@ def _write_block(
     integers, reals = np.empty((4, widest + 1), dtype=np.int64), np.empty((4, widest + 1))
     first_edge, first_of, symbol_pool, state_pool = integers[0], integers[1], integers[2], integers[3]
     emission, transition, belief = reals[0], reals[1], np.empty(2 * widest)
-    edge_integers, edge_reals = np.empty((4, room), dtype=np.int64), np.empty((3, room))
-    symbol, target, reader_source, reader_target = (
-        edge_integers[0],
-        edge_integers[1],
-        edge_integers[2],
-        edge_integers[3],
-    )
+    edge_integers, edge_reals = np.empty((2, room), dtype=np.int64), np.empty((3, room))
+    reader = np.empty((2, room), dtype=np.uint16)
+    symbol, target, reader_source, reader_target = edge_integers[0], edge_integers[1], reader[0], reader[1]
     weight, below, reader_weight = edge_reals[0], edge_reals[1], edge_reals[2]
     for m in range(machines):
         shuffle_first(machine_rng, names, symbols[m], names.shape[0])
