@@ -7,9 +7,14 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from references import chomsky as chomsky_reference
+from references import lime as lime_reference
 
 from uprior.errors import SpecError
 from uprior.sources.chomsky import SYMBOLS, TASKS, Chomsky
+from uprior.sources.lime import TASKS as LIME_TASKS
 from uprior.sources.lime import Lime
 
 
@@ -221,3 +226,53 @@ def test_lime_errors():
         Lime(vocabulary=20)
     with pytest.raises(SpecError, match="min_string"):
         Lime(min_string=9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    task=st.sampled_from(TASKS),
+    items=st.tuples(st.integers(1, 90), st.integers(0, 40)),
+    extra=st.sampled_from([0, 1, 50]),
+    answers=st.sampled_from(["ended", "padded"]),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_chomsky_at_any_size(task, items, extra, answers, flags):
+    packed, end, announce = flags
+    source = Chomsky(
+        task=task,
+        min_items=items[0],
+        max_items=sum(items),
+        answers=answers,
+        packed=packed,
+        end_token=end,
+        announce=announce,
+    )
+    block = source.block(0, 0, rows=3, length=source.shortest_row + extra)
+    chomsky_reference.validate(source, block)
+    assert np.isfinite(block.floor_nats).all()
+
+
+def test_chomsky_in_long_rows_with_huge_items():
+    for task in ("binary_multiplication", "compute_sqrt", "solve_equation", "stack_manipulation"):
+        source = Chomsky(task=task, min_items=1400, max_items=1500)
+        block = source.block(0, 0, rows=2, length=4096)
+        chomsky_reference.validate(source, block)
+        assert np.isfinite(block.floor_nats).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    task=st.sampled_from(LIME_TASKS),
+    string=st.tuples(st.integers(1, 8), st.integers(0, 8)),
+    window=st.tuples(st.integers(1, 6), st.integers(0, 10)),
+    symbols=st.tuples(st.integers(1, 12), st.integers(1, 9)),
+    extra=st.sampled_from([0, 1, 400]),
+    packed=st.booleans(),
+)
+def test_lime_at_any_size(task, string, window, symbols, extra, packed):
+    low, high = window[0], sum(window)
+    source = Lime(
+        task=task, min_string=string[0], max_string=sum(string), min_window=low, max_window=high, min_step=low, max_step=high,
+        upper=16, lower=symbols[0], math=symbols[1], packed=packed,
+    )  # fmt: skip
+    lime_reference.validate(source, source.block(0, 0, rows=3, length=source.shortest_row + extra))

@@ -50,10 +50,11 @@ class Lime(TaskSource):
     rewrite and multi_step are certain given their questions. ``info``: items, task (0..9 in ``TASKS``), question_tokens and
     answer_tokens of the first episode, without <answer> and <end>. Cost: about 15 ns per token.
 
-    Wu et al. 2021 (LIME, arXiv 2101.06223), preset ``lime``; there source and target are two strings. Where we depart: variables are declared in a fixed order, not in that of a Python set; rules apply to the leftmost instance, not
-    to the window that they were made from, which the question does not tell; windows end where the string ends, which short
-    strings of several steps overran. Defaults are smaller, so that several episodes fit into 256 tokens; a row too short for
-    all variables or rules has fewer.
+    Wu et al. 2021 (LIME, arXiv 2101.06223), preset ``lime``; there source and target are two strings. Where we depart:
+    variables are declared in a fixed order, not in that of a Python set; rules apply to the leftmost instance, not to the
+    window that they were made from, which the question does not tell; windows end where the string ends, which short strings
+    of several steps overran. Defaults are smaller, so that several episodes fit into 256 tokens; a row too short for all
+    variables or rules has fewer.
     """
 
     name: ClassVar[str] = "lime"
