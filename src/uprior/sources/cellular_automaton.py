@@ -30,7 +30,7 @@ class CellularAutomaton(RingSource):
     The layout, the start and what counts are ``RingSource``'s: time steps of ``width`` cells one after the other, every
     ``steps_ahead``-th. Floor: exact, given the rule: 0 but in the first step, where a cell costs -ln of its colour's chance
     (ln k if uniform); None where it cannot be known, just as in ``elementary_ca``.
-    ``info``: colours, radius, entries, lambda (share of live entries in the rule), density, burn_in. Cost: about 4 ns per token.
+    ``info``: colours, radius, entries, lambda (share of live entries in the rule), density, burn_in. Cost: 6 to 12 ns per token.
     """
 
     name: ClassVar[str] = "cellular_automaton"
