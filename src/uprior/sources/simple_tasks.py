@@ -43,7 +43,7 @@ class SimpleTasks(TaskSource):
     Arguments are n independent tokens, uniform on all symbols or, for set, count, delete, search, replace and the set
     operations, on a random pool of max(1, n // 2) different ones; in deduplicate a token repeats the last with probability
     1/2. Results of set operations stand in the order of first appearance; the published target order is that of iterating a
-    Python set of one interpreter, which is no function of the arguments. Floor: exact given task and n. Cost: about 20 ns per
+    Python set of one interpreter, which is no function of the arguments. Floor: exact given task and n. Cost: about 25 ns per
     token. ``info``: task, its place in the list above from 0 on.
 
     Wu, Li, Liang 2022, "Insights into pre-training via simpler synthetic tasks" (NeurIPS). Preset ``wu``: arguments of 10 to
