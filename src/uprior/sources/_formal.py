@@ -21,30 +21,25 @@ def sizes(rng: np.random.Generator, low: int, high: int, count: int) -> NDArray[
 class Laws(NamedTuple):
     """One distribution over V types per machine, as an alias table (Walker 1977).
 
-    chance [M, V] the probabilities nats [M, V] -ln of them keep [M, V] column i stands for type i with this probability,
-    other [M, V] otherwise for this type
+    chance  [M, V] the probabilities
+    keep    [M, V] column i stands for type i with this probability,
+    other   [M, V] otherwise for this type
     """
 
     chance: NDArray[np.float64]
-    nats: NDArray[np.float64]
     keep: NDArray[np.float64]
     other: NDArray[np.int32]
 
 
 def laws_of(weights: NDArray[np.float64]) -> Laws:
     """The laws proportional to ``weights`` [M, V], all above zero."""
-    chance = weights / weights.sum(axis=1, keepdims=True)
-    keep, other = _alias_tables(chance)
-    return Laws(chance, -np.log(chance), keep, other)
+    return Laws(*_alias_tables(weights))
 
 
 @functools.cache
 def zipf(size: int, exponent: float) -> Laws:
     """The one law in which type i (from 0) has probability proportional to (i + 1)^-exponent; exponent 0 is uniform."""
-    laws = laws_of(np.arange(1.0, size + 1)[None] ** -exponent)
-    for table in laws:
-        table.flags.writeable = False  # shared by all who ask
-    return laws
+    return laws_of(1.0 / np.arange(1.0, size + 1)[None] ** exponent)
 
 
 def laws_of_machines(
@@ -67,14 +62,20 @@ def entropy_bits(law: NDArray[np.float64]) -> float:
 
 
 @kernel
-def _alias_tables(chance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """keep and other [M, V], by Vose's algorithm (1991)."""
-    size = chance.shape[1]
-    keep, other = chance * size, np.empty(chance.shape, dtype=np.int32)
+def _alias_tables(
+    weights: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+    """chance, keep and other [M, V], by Vose's algorithm (1991)."""
+    size = weights.shape[1]
+    chance, keep, other = np.empty_like(weights), np.empty_like(weights), np.empty(weights.shape, dtype=np.int32)
     waiting = np.empty(size, dtype=np.int64)  # light columns from the left, heavy ones from the right
-    for m in range(chance.shape[0]):
-        small, large = 0, size
+    for m in range(weights.shape[0]):
+        small, large, total = 0, size, 0.0
         for i in range(size):
+            total += weights[m, i]
+        for i in range(size):
+            chance[m, i] = weights[m, i] / total
+            keep[m, i] = chance[m, i] * size
             other[m, i] = i
             if keep[m, i] < 1.0:
                 waiting[small] = i
@@ -91,7 +92,7 @@ def _alias_tables(chance: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
                 large += 1
                 waiting[small] = heavy
                 small += 1
-    return keep, other
+    return chance, keep, other
 
 
 @inlined
@@ -100,3 +101,15 @@ def choose(uniform: float, keep: NDArray[np.float64], other: NDArray[np.int32]) 
     scaled = uniform * keep.shape[0]
     column = min(int(scaled), keep.shape[0] - 1)  # the product may round up to V
     return column if scaled - column < keep[column] else int(other[column])
+
+
+@inlined
+def sum_of(values: NDArray[np.float64]) -> Any:
+    """The sum, in four chains: a single one would wait for every addition."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    whole = values.shape[0] // 4 * 4
+    for i in range(0, whole, 4):
+        a, b, c, d = a + values[i], b + values[i + 1], c + values[i + 2], d + values[i + 3]
+    for i in range(whole, values.shape[0]):
+        a += values[i]
+    return a + b + (c + d)

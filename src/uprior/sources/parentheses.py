@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._base import Draw, Source, bars, machine_of_row
-from uprior.sources._exact import inlined, kernel
-from uprior.sources._formal import choose, laws_of_machines, sizes
+from uprior.sources._exact import kernel
+from uprior.sources._formal import choose, laws_of_machines, sizes, sum_of
 from uprior.spec import parameter
 from uprior.types import Block
 
@@ -139,7 +139,6 @@ def _nest(
     rng: np.random.Generator,
     law: NDArray[np.int64],
     chance: NDArray[np.float64],
-    nats: NDArray[np.float64],
     keep: NDArray[np.float64],
     other: NDArray[np.int32],
     p_open: float,
@@ -149,7 +148,7 @@ def _nest(
     """Fill tokens and floor [N, T]; return the greatest depth and the sum of the depths of each row [N]."""
     rows, length = tokens.shape
     deepest, total = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
-    nats_opening, nats_closing = -np.log(p_open), -np.log(1.0 - p_open)
+    nats_closing = -np.log(1.0 - p_open)
     stack = np.empty(length, dtype=np.int64)
     for row in range(rows):
         m, depth = law[row], 0
@@ -158,14 +157,13 @@ def _nest(
                 depth -= 1
                 kind, cost = stack[depth], nats_closing
             else:
-                kind = choose(rng.random(), keep[m], other[m])
-                cost = 0.0
+                kind, share = choose(rng.random(), keep[m], other[m]), 1.0
                 if depth > 0:
                     top = stack[depth - 1]
                     while kind == top:
                         kind = choose(rng.random(), keep[m], other[m])
-                    cost = nats_opening + np.log(1.0 - chance[m, top])
-                cost += nats[m, kind]
+                    share = p_open / (1.0 - chance[m, top])
+                cost = -np.log(share * chance[m, kind])
                 stack[depth] = kind
                 depth += 1
             tokens[row, t], floor[row, t] = kind, cost
@@ -227,7 +225,7 @@ def _shuffle(
                 count -= 1
                 opened[place], is_open[kind] = opened[count], False
                 mass = mass - chance[m, kind] if count > 0 else 0.0
-            now = _sum(odds)
+            now = sum_of(odds)
             tokens[row, t], floor[row, t] = kind, max(np.log(scale / (now * share)), 0.0)
             scale = now
             if scale < 1e-200:
@@ -239,15 +237,3 @@ def _shuffle(
             is_open[opened[i]] = False
         likely[:] = 0.0
     return total
-
-
-@inlined
-def _sum(values: NDArray[np.float64]) -> Any:
-    """The sum, in four chains: a single one would wait for every addition."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = values.shape[0] // 4 * 4
-    for i in range(0, whole, 4):
-        a, b, c, d = a + values[i], b + values[i + 1], c + values[i + 2], d + values[i + 3]
-    for i in range(whole, values.shape[0]):
-        a += values[i]
-    return a + b + (c + d)
