@@ -47,8 +47,8 @@ class SimpleTasks(TaskSource):
     token. ``info``: task, its place in the list above from 0 on.
 
     Wu, Li, Liang 2022, "Insights into pre-training via simpler synthetic tasks" (NeurIPS). Preset ``wu``: arguments of 10 to
-    220 tokens over T5's 32,000 pieces, one episode per row, answers only. Where they are not specific (how many repeats a
-    set's argument has, word and query lengths, length of order lists) the choices above are ours.
+    220 tokens over T5's 32,000 pieces, one episode per row, answers only. How many repeats arguments
+    have, and the lengths of words, queries and order lists, are our choices.
     """
 
     name: ClassVar[str] = "simple_tasks"
