@@ -195,15 +195,14 @@ def draw_rule(
     """
     left = min(whole(rng, low, high), size)
     first = whole(rng, 0, size - left)
-    variable = np.full(lower, -1, dtype=np.int64)
-    variables = 0
+    variable, variables = np.zeros(lower, dtype=np.int64), 0  # 1 + the variable of a lower symbol
     for i in range(left):
         code = string[first + i]
         if code < upper + lower:
-            if variable[code - upper] < 0:
-                variable[code - upper] = variables
+            if variable[code - upper] == 0:
                 variables += 1
-            code = variable[code - upper]
+                variable[code - upper] = variables
+            code = variable[code - upper] - 1
         rule[i] = code
     right = whole(rng, low, high) + variables
     for i in range(right):
@@ -219,7 +218,8 @@ def rewrite(upper: int, lower: int, rule: Codes, left: int, right: int, string: 
     An instance has lower symbols at the variables, the same ones at the same variables and different ones at different ones.
     """
     for first in range(size - left + 1):
-        bound[:upper] = -1
+        for v in range(upper):
+            bound[v] = -1
         same = True
         for i in range(left):
             code, found = rule[i], string[first + i]
@@ -265,12 +265,13 @@ def write_rule_episode(
     few = whole(rng, max(sizes[4] // 2, 1), max(sizes[5] // 2, 1)) if steps else whole(rng, sizes[4], sizes[5])
     many = few + (few + 1) // 2 if few % 4 == 1 else few + few // 2
     size = draw_string(rng, upper, lower, math, many if steps else few, few if steps else many, string)
-    start, end, top = put(string, size, strings, 0), 0, 0
+    start, top = put(string, size, strings, 0), 0
     end = start
-    used = np.full(upper, steps)
+    used = np.ones(upper, dtype=np.bool_) if steps else np.zeros(upper, dtype=np.bool_)
     for step in range(rules):
         left, right, variables = draw_rule(rng, upper, lower, math, low, high, string, size, rule)
-        used[:variables] = True
+        for v in range(variables):
+            used[v] = True
         if step > 0:
             asked[top] = marks + SPACE
             top += 1

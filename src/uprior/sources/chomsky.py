@@ -71,7 +71,7 @@ class Chomsky(TaskSource):
     Floor: exact, 0 on answers; questions are charged for random symbols and for what only they can tell (where the first
     number ends, how brackets nest). With lengths per episode it is exact for questions of independent symbols, whose length
     is then charged too, and unknown (NaN) for rows of the other seven tasks. ``info``: items, task (0..14).
-    Cost: about 20 ns per token, 30 for brackets; products and roots take time as the square of n.
+    Cost: about 25 ns per token; products and roots take time as the square of n.
 
     Deletang et al. 2023 (arXiv 2207.02098) and their code (neural_networks_chomsky_hierarchy): preset ``chomsky``, one episode
     per row. Where we depart: one alphabet, so that a symbol means the same in every task (there: task by task); the empty

@@ -48,7 +48,7 @@ class Lime(TaskSource):
     not packed. Floor: none, because results hide where substitutions begin and rules hide what made them, so that neither
     questions nor the answers of abduction and induction, which need not be unique, have a closed form; the answers of deduct,
     rewrite and multi_step are certain given their questions. ``info``: items, task (0..9 in ``TASKS``), question_tokens and
-    answer_tokens of the first episode, without <answer> and <end>. Cost: about 15 ns per token.
+    answer_tokens of the first episode, without <answer> and <end>. Cost: about 25 ns per token.
 
     Wu et al. 2021 (LIME, arXiv 2101.06223), preset ``lime``; there source and target are two strings. Where we depart:
     variables are declared in a fixed order, not in that of a Python set; rules apply to the leftmost instance, not to the
