@@ -26,12 +26,14 @@ from uprior.sources import _check_floor as floors
 from uprior.sources import _check_spec as specs
 from uprior.sources._base import Source
 from uprior.sources._check_process import Broken, FreshProcess, block_digest, classes_of
+from uprior.sources._complexity import lempel_ziv_phrases
 from uprior.sources._look import describe
 from uprior.sources._machines import MachineSource
 from uprior.types import SPLITS, Block
 
 LARGE, SMALL = (32, 256), (5, 48)  # rows, length
-_FEW_CHANGES = 4  # a row that differs from itself, shifted by 1 to 4, in fewer places holds almost no information
+# A row that differs from itself, shifted by 1 to 4, in fewer places, or has no more phrases, holds almost no information.
+_FEW_CHANGES, _FEW_PHRASES = 4, 12
 _TOKEN_TYPES = (np.dtype(np.uint16), np.dtype(np.uint32))
 
 
@@ -341,7 +343,7 @@ def _disjoint(probe: Probe, groups: dict[str, list[Block]], *, all_rows: bool = 
     left_out = total = 0
     for name, blocks in groups.items():
         tokens = np.concatenate([block.tokens for block in blocks])
-        kept = np.ones(len(tokens), dtype=np.bool_) if all_rows else ~nearly_periodic(tokens)
+        kept = np.ones(len(tokens), dtype=np.bool_) if all_rows else ~tells_little(tokens)
         hashes[name] = {row.tobytes() for row in tokens[kept]}
         left_out, total = left_out + int((~kept).sum()), total + len(tokens)
     for one, other in combinations(groups, 2):
@@ -350,18 +352,23 @@ def _disjoint(probe: Probe, groups: dict[str, list[Block]], *, all_rows: bool = 
             raise Broken(f"{one} and {other} share {shared} of {len(hashes[one])} different rows")
     if left_out == total:
         raise Broken(
-            "every row is nearly periodic, so independent streams may repeat each other: "
+            "every row holds almost no information, so independent streams may repeat each other: "
             "set row_space, and give machines to splits with draw.own_machines"
         )
-    note = f"; {left_out} nearly periodic rows left out" if left_out else ""
+    note = f"; {left_out} rows of almost no information left out" if left_out else ""
     return f"{total - left_out} rows of {len(groups)} groups compared{note}"
 
 
-def nearly_periodic(tokens: NDArray[np.unsignedinteger]) -> NDArray[np.bool_]:
-    """[N] True for rows that differ from themselves, shifted by some 1 to 4 positions, in fewer than 4 places."""
+def tells_little(tokens: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.bool_]:
+    """[N] True for rows that hold almost no information.
+
+    They differ from themselves, shifted by some 1 to 4 positions, in fewer than 4 places, or copying from what came before,
+    with at most 12 new tokens, makes them (Lempel-Ziv).
+    """
     shifts = [(tokens[:, p:] != tokens[:, :-p]).sum(axis=1) < _FEW_CHANGES for p in range(1, 5)]
-    near: NDArray[np.bool_] = np.any(shifts, axis=0)
-    return near
+    copied = np.array([lempel_ziv_phrases(row) <= _FEW_PHRASES for row in tokens])
+    little: NDArray[np.bool_] = np.any(shifts, axis=0) | copied
+    return little
 
 
 CLAUSES: tuple[Callable[[Probe], str], ...] = (
