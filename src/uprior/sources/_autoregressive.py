@@ -63,8 +63,10 @@ class Autoregressive(MachineSource):
         told = []
         for m in range(machines):
             mine = slice(m, rows, machines)  # as machine_of_row deals them
+            # Contiguous whatever the number of machines: one layout, one compilation.
+            mine_of_each = (np.ascontiguousarray(condition[mine]), np.ascontiguousarray(seeds[mine]))
             tokens[mine], chance[mine], info = self._rows(
-                rng, float(multiplier[m]), *(np.ascontiguousarray(x[mine]) for x in (condition, seeds, uniform))
+                rng, float(multiplier[m]), *mine_of_each, np.ascontiguousarray(uniform[mine])
             )
             told.append({"multiplier": multiplier[m]} | info)
         info_of: dict[str, NDArray[Any]] = {name: np.array([t[name] for t in told])[local] for name in told[0]}

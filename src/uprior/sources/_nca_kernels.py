@@ -29,7 +29,7 @@ def write_frames(
     temperature: Any,
     tokens: NDArray[np.uint16],
     chance: Floats,
-) -> NDArray[np.float64]:
+) -> Any:
     """Fill tokens and chance [N, F * S] with the frames of each row; returns [N] the share of cells that change per frame.
 
     tables      [M, 9, C, H] what each colour adds to the hidden units, for each of the nine places of the neighbourhood

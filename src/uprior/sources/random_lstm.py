@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._autoregressive import Autoregressive
+from uprior.sources._autoregressive import Autoregressive, copy_rows
 from uprior.sources._exact import (
     Floats,
     add_product,
@@ -120,7 +120,7 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
     given = seeds.shape[1]
     tokens = np.empty((rows, length), dtype=condition.dtype)
     chance = np.ones((rows, length), dtype=np.float32)
-    tokens[:, :given] = seeds
+    copy_rows(tokens, seeds)
     of_condition, slot_of_condition = tabulate(weights.embedding, weights.inputs[1], condition)
     # What a token of its own adds to the gates is computed when it is first written: regular machines use few.
     of_token = np.empty((min(size, rows * length), wide), dtype=np.float32)
@@ -128,6 +128,7 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
     used = 0
     state, cell = np.zeros((layers, rows, hidden), dtype=np.float32), np.zeros((layers, rows, hidden), dtype=np.float32)
     gates, logits = np.empty((rows, wide), dtype=np.float32), np.empty((rows, size), dtype=np.float32)
+    head_bias = weights.head_bias.reshape(1, size)
     near, weight = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.float32)
     for t in range(1, length):
         for row in range(rows):
@@ -143,12 +144,12 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
                 gate[j] = bias[j] + own[j] + other[j]
         for layer in range(layers):
             if layer > 0:
-                gates[:] = weights.bias[layer]
+                copy_rows(gates, weights.bias[layer : layer + 1])
                 add_product(gates, state[layer - 1], weights.up[layer - 1], rows)
             add_product(gates, state[layer], weights.recurrent[layer], rows)
             _activate(gates, cell[layer], state[layer])
         if t >= given:
-            logits[:] = weights.head_bias
+            copy_rows(logits, head_bias)
             add_product(logits, state[layers - 1], weights.head, rows)
             for row in range(rows):
                 tokens[row, t], chance[row, t] = choose(logits[row], temperature, uniform[row, t], near, weight)
@@ -164,7 +165,8 @@ def tabulate(embedding: Floats, inputs: Floats, condition: Tokens) -> Any:
     for token in condition.flat:
         if slot[token] < 0:
             slot[token] = used
-            found[used] = embedding[token]
+            for j in range(embedding.shape[1]):
+                found[used, j] = embedding[token, j]
             used += 1
     table = np.zeros((used, inputs.shape[1]), dtype=np.float32)
     add_product(table, found, inputs, used)
