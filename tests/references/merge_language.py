@@ -24,7 +24,8 @@ SPECS = [
 class Frame:
     slots: list  # category of specifier and complement, None where there is none
     landmark: int
-    chance: float
+    weight: float
+    chance: float = 0.0
     agrees: int | None = None
     carries: int | None = None
 
@@ -83,10 +84,10 @@ def draw_lexicons(source, draw, machines):
                     frame.agrees = int(rng.random() * 2) if which == 3 else which - 1
                 category.frames.append(frame)
             inner = category.frames[1:]
-            total = sum(f.chance for f in inner)
-            mean = sum(f.chance * sum(s is not None for s in f.slots) for f in inner) / total
+            total = sum(f.weight for f in inner)
+            mean = sum(f.weight * sum(s is not None for s in f.slots) for f in inner) / total
             branch = min(growths[m] / mean, 0.95)
-            for f, chance in zip(inner, normal([f.chance for f in inner], branch), strict=True):
+            for f, chance in zip(inner, normal([f.weight for f in inner], branch), strict=True):
                 f.chance = chance
             category.frames[0].chance = 1.0 - branch
             weights = normal(word_weights[m][c][:words])
@@ -147,12 +148,10 @@ class Writer:
         if depth >= source.max_depth:
             frame, p = (category.frames[0] if gap is None else category.escape), 1.0
         else:
-            chances = [(f, 0.0 if gap is not None and f.carries is None else f.chance) for f in category.frames]
-            total = 0.0
-            for _, chance in chances:
-                total += chance
+            chances = [(f, f.chance) for f in category.frames]
             if gap is not None:
-                chances = [(f, chance / total) for f, chance in chances]
+                weights = [0.0 if f.carries is None else f.weight for f in category.frames]
+                chances = list(zip(category.frames, normal(weights), strict=True))
             frame, p = pick(self.rng, chances)
         yield frame.landmark if source.landmarks else None, p * stay
         inner = [None if s is None else Phrase(s) for s in frame.slots]

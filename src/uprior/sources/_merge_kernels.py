@@ -107,7 +107,7 @@ def draw_lexicons(
                     slots += chance[k, 0] * (2 if slot == 3 else 1)
             branch = min(growth_M[m] * total / slots, 0.95)
             for k in range(1, frames):
-                chance[k, 0] *= branch / total
+                chance[k, 0], chance[k, 1] = chance[k, 0] * branch / total, chance[k, 0]
             chance[0, 0] = 1.0 - branch
             total = 0.0
             for w in range(words):
@@ -149,7 +149,8 @@ def _find_gaps(
     for c in range(categories):
         total = 0.0
         for k in range(category[c, _FRAMES]):
-            chance[c, k, 1] = chance[c, k, 0] if frame[c, k, _CARRIES] != NONE else 0.0
+            if frame[c, k, _CARRIES] == NONE:
+                chance[c, k, 1] = 0.0
             total += chance[c, k, 1]
         for k in range(category[c, _FRAMES]):
             chance[c, k, 1] /= max(total, 1e-300)
