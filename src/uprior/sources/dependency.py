@@ -35,7 +35,7 @@ class Dependency(Source):
 
     Floor: exact, by the Bayes mixture over n, which is hidden; what is open is visible. With equal ends this needs openings
     that tokens alone betray, so a type is not opened directly inside itself (nesting) or while it is open (flat): it is drawn
-    again. Cost: about 40 ns per token. ``info``: sentences begun, and the mean number of open pairs.
+    again. Cost: about 45 ns per token. ``info``: sentences begun, and the mean number of open pairs.
 
     Ri and Tsuruoka (ACL 2022): presets ``ri`` (nesting dependency, which transferred best), ``ri-flat``, and
     ``ri-parenthesis`` (nesting, equal ends); 8,000 heads and 8,000 tails, or 16,000 types; Zipf's law with weight V/rank,
@@ -76,8 +76,11 @@ class Dependency(Source):
         laws, law = self._laws(draw("machines"), int(machine.max()) + 1)
         tokens = np.empty((rows, length), dtype=np.uint16)
         floor = np.empty((rows, length), dtype=np.float32)
+        pairs_law = self.pairs_law()
+        above = np.append(np.cumsum(pairs_law[::-1])[-2::-1], 0.0)
+        one_of = 1.0 / np.maximum(np.arange(2.0 * len(pairs_law)), 1.0)
         sentences, total = _write(
-            draw("rows"), law[machine], *laws, self.pairs_law(), self.min_sentence, self.max_sentence,
+            draw("rows"), law[machine], *laws, pairs_law, above, one_of, self.min_sentence, self.max_sentence,
             self.structure == "nesting", self.ends == "same", self.p_open, tokens, floor,
         )  # fmt: skip
         info = {"sentences": sentences, "mean_open": total / length}
@@ -120,6 +123,8 @@ def _write(
     keep: NDArray[np.float64],
     other: NDArray[np.int32],
     pairs_law: NDArray[np.float64],
+    above: NDArray[np.float64],
+    one_of: NDArray[np.float64],
     shortest: int,
     longest: int,
     nesting: bool,
@@ -128,25 +133,40 @@ def _write(
     tokens: NDArray[np.uint16],
     floor: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Fill tokens and floor [N, T]; return the sentences begun and the sum over tokens of the open pairs of each row [N]."""
+    """Fill tokens and floor [N, T]; return the sentences begun and the sum over tokens of the open pairs of each row [N].
+
+    pairs_law[n] is the probability of n pairs, above[n] of more than n; one_of[i] is 1 / i.
+    """
     rows, length = tokens.shape
     types, most = chance.shape[1], pairs_law.shape[0] - 1
     tail, separator = 0 if same else types, types if same else 2 * types
     sentences, total = np.zeros(rows, dtype=np.int64), np.zeros(rows, dtype=np.int64)
     opened, copies = np.empty(most, dtype=np.int64), np.zeros(types, dtype=np.int64)
-    one_of = 1.0 / np.maximum(np.arange(2.0 * most + 2.0), 1.0)
-    likely = np.empty(most + 1)  # likely[n]: probability that the sentence has n pairs, times ``scale``
+    # likely[n]: probability that the sentence has n pairs, times ``scale``. Nested sentences differ only by whether all pairs are
+    # opened, n = done, so for them it stays pairs_law, times ``full`` at n = done and ``more`` above.
+    likely = np.empty(most + 1)
     for row in range(rows):
-        m, count, to_open, done, mass, scale = law[row], 0, 0, 0, 0.0, 1.0  # mass: share of the law that is open
+        m, count, to_open, done, mass, scale, full, more = (
+            law[row],
+            0,
+            0,
+            0,
+            0.0,
+            1.0,
+            1.0,
+            1.0,
+        )  # mass: share of the law that is open
         begins = True
         for t in range(length):
             if begins:
                 to_open = (shortest + int(rng.random() * (longest - shortest + 1)) + int(rng.random() * 2)) // 2
-                likely[:], done, scale, begins = pairs_law, 0, 1.0, False
+                done, scale, full, more, begins = 0, 1.0, 1.0, 1.0, False
+                for n in range(most + 1):
+                    likely[n] = pairs_law[n]
                 sentences[row] += 1
             odds, each = likely[done:], one_of[count:]  # done pairs are opened, so q = 0, 1, ... may be left to open
             if count == 0 and to_open == 0:
-                token, share, now, begins = separator, 1.0, odds[0], True
+                token, share, now, begins = separator, 1.0, odds[0] * full, True
             elif count == 0 or (to_open > 0 and rng.random() < (p_open if nesting else to_open * each[to_open])):
                 kind = choose(rng.random(), keep[m], other[m])
                 share = chance[m, kind]
@@ -158,10 +178,14 @@ def _write(
                     while copies[kind] > 0:
                         kind = choose(rng.random(), keep[m], other[m])
                     share = chance[m, kind] / (1.0 - mass)
-                if count > 0:
-                    for q in range(1, odds.shape[0]):
-                        odds[q] *= p_open if nesting else q * each[q]
-                now = sum_of(odds[1:])
+                if nesting:
+                    full = more = more * p_open if count > 0 else more
+                    now = more * above[done]
+                else:
+                    if count > 0:
+                        for q in range(1, odds.shape[0]):
+                            odds[q] *= q * each[q]
+                    now = sum_of(odds[1:])
                 opened[count] = kind
                 copies[kind] += 1
                 token, count, to_open, done, mass = kind, count + 1, to_open - 1, done + 1, mass + chance[m, kind]
@@ -169,9 +193,13 @@ def _write(
                 place = count - 1 if nesting else int(rng.random() * count)
                 kind = opened[place]
                 share = 1.0 if nesting else copies[kind] * one_of[count]
-                for q in range(1, odds.shape[0]):
-                    odds[q] *= 1.0 - p_open if nesting else count * each[q]
-                now = sum_of(odds)
+                if nesting:
+                    more *= 1.0 - p_open
+                    now = full * odds[0] + more * above[done]
+                else:
+                    for q in range(1, odds.shape[0]):
+                        odds[q] *= count * each[q]
+                    now = sum_of(odds)
                 count -= 1
                 opened[place] = opened[count]
                 copies[kind] -= 1

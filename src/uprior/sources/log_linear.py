@@ -68,9 +68,12 @@ class LogLinear(Source):
         chance = np.ascontiguousarray(laws.chance.reshape(shape).transpose(0, 2, 1))
         tokens = np.empty((rows, length), dtype=np.uint16)
         floor = np.empty((rows, length), dtype=np.float32)
+        sizes = np.arange(self.max_sentence + 1)
+        ends = np.log(self.max_sentence - sizes + 1.0)
+        goes_on = np.where(sizes < self.min_sentence, 0.0, ends - np.log(np.maximum(self.max_sentence - sizes, 1)))
         met = _write(
             draw("rows"), machine, laws.keep.reshape(shape), laws.other.reshape(shape), chance,
-            self.sentences_per_topic, self.min_sentence, self.max_sentence, tokens, floor,
+            self.sentences_per_topic, self.min_sentence, self.max_sentence, ends, goes_on, tokens, floor,
         )  # fmt: skip
         return Block(tokens=tokens, machine=draw.machine_ids(machine), floor_nats=floor, info={"topics": met})
 
@@ -94,7 +97,8 @@ def _exponentials(vectors: Floats, topics: Floats) -> NDArray[np.float64]:
     logit = np.empty(words, dtype=np.float32)
     for m in range(machines):
         for k in range(topics.shape[1]):
-            logit[:] = np.float32(0)
+            for i in range(words):
+                logit[i] = 0.0
             for d in range(dimensions):
                 factor = topics[m, k, d]
                 for i in range(words):
@@ -114,16 +118,18 @@ def _write(
     sentences_per_topic: int,
     shortest: int,
     longest: int,
+    ends: NDArray[np.float64],
+    goes_on: NDArray[np.float64],
     tokens: NDArray[np.uint16],
     floor: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """Fill tokens and floor [N, T]; return how many topics each row met [N], counting draws. chance is [M, V, K]."""
+    """Fill tokens and floor [N, T]; return how many topics each row met [N], counting draws. chance is [M, V, K].
+
+    ends and goes_on [longest + 1] are the nats of the end, and of one more word, after so many words.
+    """
     rows, length = tokens.shape
-    words, topics = chance.shape[1:]
+    words, topics = chance.shape[1], chance.shape[2]
     met = np.zeros(rows, dtype=np.int64)
-    sizes = np.arange(longest + 1)
-    ends = np.log(longest - sizes + 1.0)  # nats of an end after so many words, from the shortest on
-    goes_on = np.where(sizes < shortest, 0.0, ends - np.log(np.maximum(longest - sizes, 1)))
     likely = np.empty(topics)  # probability of each topic, times ``scale``
     for row in range(rows):
         m, sentences, size, end, topic, scale = machine[row], 0, 0, 0, 0, 1.0
@@ -131,7 +137,9 @@ def _write(
             if size == 0:
                 if sentences % sentences_per_topic == 0:
                     topic = int(rng.random() * topics)
-                    likely[:], scale = 1.0 / topics, 1.0
+                    scale = 1.0
+                    for k in range(topics):
+                        likely[k] = 1.0 / topics
                     met[row] += 1
                 end = shortest + int(rng.random() * (longest - shortest + 1))
             if size == end:
@@ -149,7 +157,8 @@ def _write(
                 floor[row, t] = max(goes_on[size] + np.log(scale / now), 0.0)
                 scale = now
                 if scale < 1e-200:
-                    likely /= scale
+                    for k in range(topics):
+                        likely[k] /= scale
                     scale = 1.0
                 size += 1
     return met

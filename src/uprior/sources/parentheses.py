@@ -123,9 +123,11 @@ class Flat(Source):
             low = high = sizes(draw("sizes"), self.min_pairs, self.max_pairs, count)
         tokens = np.empty((rows, length), dtype=np.uint16)
         floor = np.empty((rows, length), dtype=np.float32)
+        one_of = 1.0 / np.maximum(np.arange(2.0 * self.max_pairs + 2.0), 1.0).reshape(-1, 2).T
         total = _shuffle(
-            draw("rows"), law[machine], laws.chance, laws.keep, laws.other, low[machine], high[machine], tokens, floor
-        )
+            draw("rows"), law[machine], laws.chance, laws.keep, laws.other, low[machine], high[machine],
+            np.ascontiguousarray(one_of), tokens, floor,
+        )  # fmt: skip
         return Block(
             tokens=tokens,
             machine=draw.machine_ids(machine),
@@ -181,19 +183,20 @@ def _shuffle(
     other: NDArray[np.int32],
     low: NDArray[np.int64],
     high: NDArray[np.int64],
+    one_of: NDArray[np.float64],
     tokens: NDArray[np.uint16],
     floor: NDArray[np.float32],
 ) -> NDArray[np.int64]:
-    """Fill tokens and floor [N, T]; return the sum over tokens of the number of open types [N]."""
+    """Fill tokens and floor [N, T]; return the sum over tokens of the number of open types [N].
+
+    one_of [2, max_pairs + 1]: where c types are open, one_of[c % 2, q + c // 2] is 1 / (2 q + c).
+    """
     rows, length = tokens.shape
     total = np.zeros(rows, dtype=np.int64)
-    is_open, opened = np.zeros(chance.shape[1], dtype=np.bool_), np.empty(high.max(), dtype=np.int64)
+    is_open, opened = np.zeros(chance.shape[1], dtype=np.bool_), np.empty(one_of.shape[1], dtype=np.int64)
     # likely[used + q] is the probability that the group has still q pairs to open, times ``scale``; ``used`` counts openings, so
     # that nothing moves. It is zero outside first..last.
-    likely = np.zeros(length + high.max() + 1)
-    one_of = np.ones((2, high.max() + 1))  # one_of[c % 2, q + c // 2] is 1 / (2 q + c), where c types are open
-    for i in range(2, 2 * one_of.shape[1]):
-        one_of[i % 2, i // 2] = 1.0 / i
+    likely = np.zeros(length + one_of.shape[1])
     for row in range(rows):
         m, least, most = law[row], low[row], high[row]
         used, count, to_open, mass = 0, 0, 0, 0.0  # mass: share of the law that is open
@@ -208,10 +211,14 @@ def _shuffle(
             if count == 0 and to_open == 0:
                 to_open = least + int(rng.random() * (most - least + 1))
             place = int(rng.random() * (2 * to_open + count))
-            odds, each = likely[first : last + 1], one_of[count % 2, first - used + count // 2 :]
+            odds, each, known = likely[first : last + 1], one_of[count % 2, first - used + count // 2 :], first == last
             if place >= count:
-                for i in range(odds.shape[0]):
-                    odds[i] *= 1.0 - count * each[i]
+                if known:
+                    now = scale * (1.0 - count * each[0])
+                else:
+                    for i in range(odds.shape[0]):
+                        odds[i] *= 1.0 - count * each[i]
+                    now = sum_of(odds)
                 kind = choose(rng.random(), keep[m], other[m])
                 while is_open[kind]:
                     kind = choose(rng.random(), keep[m], other[m])
@@ -219,21 +226,27 @@ def _shuffle(
                 opened[count], is_open[kind] = kind, True
                 count, to_open, used, mass = count + 1, to_open - 1, used + 1, mass + chance[m, kind]
             else:
-                for i in range(odds.shape[0]):
-                    odds[i] *= each[i]
+                if known:
+                    now = scale * each[0]
+                else:
+                    for i in range(odds.shape[0]):
+                        odds[i] *= each[i]
+                    now = sum_of(odds)
                 kind, share = opened[place], 1.0
                 count -= 1
                 opened[place], is_open[kind] = opened[count], False
                 mass = mass - chance[m, kind] if count > 0 else 0.0
-            now = sum_of(odds)
             tokens[row, t], floor[row, t] = kind, max(np.log(scale / (now * share)), 0.0)
-            scale = now
+            if not known:
+                scale = now
             if scale < 1e-200:
-                odds /= scale
+                for i in range(odds.shape[0]):
+                    odds[i] /= scale
                 scale = 1.0
             first = max(first, used)
             total[row] += count
         for i in range(count):
             is_open[opened[i]] = False
-        likely[:] = 0.0
+        for i in range(likely.shape[0]):
+            likely[i] = 0.0
     return total

@@ -63,7 +63,9 @@ class WW(Source):
         tokens = np.empty((rows, length), dtype=np.uint16)
         floor = np.empty((rows, length), dtype=np.float32)
         words = _write(draw("rows"), symbols, self.min_length, self.max_length, tokens)
-        _predict(tokens, symbols, self.min_length, self.max_length, floor)
+        written = np.arange(min(self.max_length, length))
+        ends = np.where(written < self.min_length, 0.0, 1.0 / (self.max_length - written + 1))
+        _predict(tokens, symbols, self.min_length, self.max_length, -np.log1p(-ends), floor)
         info = {"symbols": symbols, "words": words}
         return Block(tokens=tokens, machine=draw.machine_ids(symbols), floor_nats=floor, info=info)
 
@@ -91,18 +93,21 @@ def _write(
 
 @kernel
 def _predict(
-    tokens: NDArray[np.uint16], symbols: NDArray[np.int64], shortest: int, longest: int, floor: NDArray[np.float32]
+    tokens: NDArray[np.uint16],
+    symbols: NDArray[np.int64],
+    shortest: int,
+    longest: int,
+    goes_on: NDArray[np.float64],
+    floor: NDArray[np.float32],
 ) -> None:
     """Fill the floor [N, T], by the forward algorithm over what may be going on.
+
+    goes_on[n] is the nats of the word not being complete after n tokens.
 
     Either a word that began at ``start`` is being written for the first time, or it is being copied from ``lag`` tokens back
     until ``end``. Each has its posterior probability.
     """
     length = tokens.shape[1]
-    sizes = np.arange(min(longest, length))
-    goes_on = -np.log(
-        np.maximum(1.0 - (sizes >= shortest) / (longest - sizes + 1), 1e-300)
-    )  # nats: no copy begins here
     start, writing, started = np.zeros(16, dtype=np.int64), np.zeros(16), 1
     lag, end, copying, copies = np.zeros(16, dtype=np.int64), np.zeros(16, dtype=np.int64), np.zeros(16), 0
     for number in range(tokens.shape[0]):
@@ -121,9 +126,9 @@ def _predict(
                     nats[t] = nats_symbol + goes_on[size]
                     continue
             if copies + started > lag.shape[0]:
-                lag, end, copying = np.append(lag, lag), np.append(end, end), np.append(copying, copying)
+                lag, end, copying = _longer(lag), _longer(end), _longer(copying)
             if started == start.shape[0]:
-                start, writing = np.append(start, start), np.append(writing, writing)
+                start, writing = _longer(start), _longer(writing)
             fresh = 0.0
             for i in range(started):
                 size = t - start[i]
@@ -159,3 +164,12 @@ def _predict(
             if complete > _NEGLIGIBLE:
                 start[started], writing[started] = t + 1, complete
                 started += 1
+
+
+@kernel
+def _longer(values: NDArray[Any]) -> NDArray[Any]:
+    """The values with as much room again."""
+    out = np.zeros(2 * values.shape[0], dtype=values.dtype)
+    for i in range(values.shape[0]):
+        out[i] = values[i]
+    return out
