@@ -52,15 +52,6 @@ def laws_of_machines(
     return common, np.zeros(machines, dtype=np.int64)
 
 
-def entropy_bits(law: NDArray[np.float64]) -> float:
-    """Entropy of a distribution, in bits.
-
-    >>> entropy_bits(np.array([0.5, 0.25, 0.25]))
-    1.5
-    """
-    return float(-(law * np.log2(law)).sum())
-
-
 @kernel
 def _alias_tables(
     weights: NDArray[np.float64],
