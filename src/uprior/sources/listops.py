@@ -17,6 +17,9 @@ from uprior.types import Block
 
 MIN, MAX, MED, SUM, CLOSE, EQUALS, END = range(10, 17)
 
+# Trees drawn in a row before sampling by rejection is given up as hopeless.
+_MOST_ATTEMPTS = 100_000
+
 
 @dataclass(frozen=True)
 class ListOps(TaskSource):
@@ -104,11 +107,13 @@ class ListOps(TaskSource):
         floor: NDArray[np.float32],
     ) -> dict[str, NDArray[Any]]:
         size, depth, value = items.copy(), np.zeros(len(items), dtype=np.int64), np.empty(len(items), dtype=np.int64)
-        _write_rows(
+        written = _write_rows(
             draw("rows"), items, self.min_items, self.max_items, self.p_operator, self.max_depth, self.max_arguments,
             self.sampling == "bounded", self.brackets, self.cut, self.packed, self.end_token, tokens, answer, floor,
             size, depth, value,
         )  # fmt: skip
+        if not written:
+            self.reject("min_items", f"sizes that trees have: {_MOST_ATTEMPTS} in a row had other sizes")
         return {"items": size, "depth": depth, "value": value}
 
     def _picture(self, draw: Draw, length: int) -> NDArray[np.integer[Any]] | None:
@@ -224,8 +229,11 @@ def _write_rows(
     size_N: NDArray[np.int64],
     depth_N: NDArray[np.int64],
     value_N: NDArray[np.int64],
-) -> None:
-    """Write the rows; where not bounded, only the first row of ``floor_NT`` is there, for anything to be written to."""
+) -> bool:
+    """Write the rows, or give up (False) where trees never have the right size.
+
+    Where not bounded, only the first row of ``floor_NT`` is there, for anything to be written to.
+    """
     operator, left = np.empty(max_depth, dtype=np.int64), np.empty(max_depth, dtype=np.int64)
     count = np.empty((max_depth, 10), dtype=np.int64)
     room = max(most, cut) + 4
@@ -236,8 +244,11 @@ def _write_rows(
         at = 0
         tokens, answer, floor = tokens_NT[row], answer_NT[row], floor_NT[row if bounded else 0]
         while at < length and (packed or at == 0):
-            size, value, depth = 0, 0, 0
+            size, value, depth, attempts = 0, 0, 0, 0
             while size == 0 or (not bounded and (size < least or size > most)):
+                if attempts == _MOST_ATTEMPTS:
+                    return False
+                attempts += 1
                 size, value, depth = _expression(
                     rng, p_operator, max_depth, max_arguments, bounded, items_N[row] if bounded else most, operator, left,
                     count, episode, nats,
@@ -270,3 +281,4 @@ def _write_rows(
             at = copy_episode(at, size, episode, answers, nats, tokens, answer, floor)
             answers[first:size] = False
         tokens[at:] = END
+    return True
