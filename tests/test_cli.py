@@ -83,7 +83,7 @@ def test_sources_lists_the_folder(capsys):
     status, out, _ = run(capsys, "sources", "--json")
     listed = [json.loads(line) for line in out.splitlines()]
     assert status == 0 and {line["source"] for line in listed} == set(sources.entries())
-    assert all(line["summary"].endswith(".") for line in listed)
+    assert all(line["summary"].endswith((".", "?")) for line in listed)
     assert "random_lstm" in run(capsys, "sources")[1]
 
 

@@ -67,13 +67,16 @@ def _study(source: Source, arguments: argparse.Namespace) -> int:
 
 
 def check(arguments: argparse.Namespace, _: dict[str, str]) -> int:
+    from uprior import bench as benchmark
     from uprior import sources
     from uprior.sources._check_process import FreshProcess
     from uprior.sources.check import check
 
     failed = False
+    names = arguments.source or list(sources.entries())
+    texts = benchmark.texts_of(names) if arguments.presets else names
     with FreshProcess() as fresh_process:
-        for name in arguments.source or sources.entries():
+        for name in texts:
             report = check(sources.get(name), fresh_process=fresh_process)
             failed = failed or bool(report.failures)
             if arguments.json:

@@ -50,6 +50,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     check = command("check", catalogue.check, "run the contract of sources on one or all", as_json=True)
     check.add_argument("source", nargs="*", help="sources (all); your own as module:Class")
 
+    check.add_argument("--presets", action="store_true", help="every preset of them too")
+
     bench = command("bench", catalogue.bench, "tokens per second of sources and their presets", as_json=True)
     bench.add_argument("what", nargs="*", help="'sources', or names of sources (all)")
     bench.add_argument("--rows", type=_count, default=256, help="rows per block (256)")
