@@ -30,9 +30,9 @@ FAMILIES = {
     "task": "Tasks",
     "wrapper": "Wrappers and mixtures",
 }
-_ROWS, _LENGTH = 8, 512  # what is measured
+_ROWS, _LENGTH = 32, 512  # what is measured
 _SHOWN = (24, 192)  # what is shown of rows: rows, tokens
-_PICTURE = (96, 192)  # the most that is shown of a source's own picture
+_PICTURE = (64, 192)  # the most that is shown of a source's own pictures
 _SCALE = 4
 _INTRODUCTION = """# Gallery
 
@@ -61,13 +61,29 @@ def measures(text: str) -> dict[str, Any]:
 
 
 def picture(name: str) -> NDArray[np.integer[Any]]:
-    """[height, width] what the gallery shows of a source."""
+    """[height, width] what the gallery shows of a source: its own pictures of as many machines as there is room for, or rows."""
     source = get(name)
-    own = source.picture(length=_PICTURE[0] * _PICTURE[1])
-    if own is not None:
-        return own[: _PICTURE[0], : _PICTURE[1]]
-    rows, length = _SHOWN
-    return source.block(0, 0, rows=rows, length=max(length, source.shortest_row)).tokens.astype(np.int64)[:, :length]
+    height, width = _PICTURE
+    first = source.picture(length=width)
+    if first is None:
+        rows, length = _SHOWN
+        return source.block(0, 0, rows=rows, length=max(length, source.shortest_row)).tokens.astype(np.int64)[
+            :, :length
+        ]
+    if first.shape[1] >= width:  # a column per token
+        return first[-height:, :width]
+    shown = np.full((height, width), -1, dtype=np.int64)
+    left = 0
+    for seed in range(20):
+        own = source.picture(seed=seed, length=height * first.shape[1])
+        assert own is not None
+        own = own[:height]
+        if left + own.shape[1] > width and seed > 0:
+            continue
+        own = own[:, :width]
+        shown[: len(own), left : left + own.shape[1]] = own
+        left += own.shape[1] + 2
+    return shown[(shown >= 0).any(axis=1)]
 
 
 def section(name: str, measured: dict[str, dict[str, Any]]) -> str:
@@ -125,7 +141,7 @@ def map_of(measured: dict[str, dict[str, Any]]) -> bytes:
     with matplotlib.rc_context({"svg.hashsalt": "uprior", "svg.fonttype": "none", "font.size": 8}):
         figure, axes = pyplot.subplots(figsize=(11, 7.5))
         colours = dict(zip(FAMILIES, pyplot.get_cmap("tab10").colors, strict=False))
-        placed: list[tuple[float, float]] = []
+        placed: list[tuple[float, float, float]] = []
         for text, seen in measured.items():
             bits = float(np.log2(seen["alphabet_size"]))
             x = -0.06 if seen["floor_bits"] is None else seen["floor_bits"] / bits
@@ -135,8 +151,7 @@ def map_of(measured: dict[str, dict[str, Any]]) -> bytes:
             colour = colours.get(find(name).family, (0.4, 0.4, 0.4))
             axes.scatter([x], [y], s=16 if preset else 40, color=colour, alpha=0.4 if preset else 1.0, linewidths=0)
             if not preset:
-                at = _free_place(placed, x, y)
-                placed.append(at)
+                at = _free_place(placed, x, y, 0.0088 * len(name))
                 axes.annotate(
                     name, (x, y), at, va="center", color=colour,
                     arrowprops={"arrowstyle": "-", "lw": 0.4, "color": colour, "alpha": 0.6},
@@ -157,12 +172,13 @@ def map_of(measured: dict[str, dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
-def _free_place(placed: list[tuple[float, float]], x: float, y: float) -> tuple[float, float]:
-    """Where a name can stand beside its dot without covering another: the nearest of a few dozen places."""
-    step = 0.022
-    for ring in range(60):
-        for side in (1, -1):
-            at = (x + 0.012, y + side * ring * step / 2)
-            if -0.02 < at[1] < 1.18 and all(abs(at[1] - py) >= step or abs(at[0] - px) >= 0.13 for px, py in placed):
-                return at
-    return (x + 0.012, y)
+def _free_place(placed: list[tuple[float, float, float]], x: float, y: float, width: float) -> tuple[float, float]:
+    """Where a name can stand beside its dot without covering another (left, height, width): the nearest such height."""
+    step, left = 0.022, x + 0.012
+    for ring in range(100):
+        height = y + (ring // 2) * step / 2 * (1 if ring % 2 else -1)
+        beside = [h for from_, h, w in placed if from_ < left + width and left < from_ + w]
+        if -0.02 < height < 1.18 and all(abs(height - h) >= step for h in beside):
+            break
+    placed.append((left, height, width))
+    return left, height
