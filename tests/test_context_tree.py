@@ -14,8 +14,9 @@ from references.context_tree import SPECS, reference_rows
 
 from uprior.errors import SpecError
 from uprior.sources import get
+from uprior.sources._alias import fill_alias
 from uprior.sources._base import Draw
-from uprior.sources.context_tree import ContextTree, _fill_alias, _log_uniform_integers, new_tree
+from uprior.sources.context_tree import ContextTree, _log_uniform_integers
 from uprior.types import Block
 
 BINARY = ContextTree.preset("ctw")
@@ -65,14 +66,13 @@ def test_every_history_ends_in_exactly_one_leaf(seed, symbols, depth):
 def test_alias_table_stands_for_its_weights(weights):
     weights = np.array(weights) / sum(weights)
     n = len(weights)
-    tree = new_tree(1, n)
-    tree.weight[:n] = weights
-    _fill_alias(tree, 0, n)
+    keep, other = np.empty(n), np.empty(n, dtype=np.uint16)
+    fill_alias(weights, keep, other, np.empty(n, dtype=np.int64))
     stands_for = np.zeros(n)
     for column in range(n):
-        keep = min(tree.keep[column], 1.0)
-        stands_for[column] += keep / n
-        stands_for[tree.other[column]] += (1 - keep) / n
+        kept = min(keep[column], 1.0)
+        stands_for[column] += kept / n
+        stands_for[other[column]] += (1 - kept) / n
     np.testing.assert_allclose(stands_for, weights, atol=1e-12)
 
 

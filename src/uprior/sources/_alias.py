@@ -13,7 +13,7 @@ Floats = NDArray[np.float64]
 
 
 @kernel
-def fill_alias(weight: Floats, keep: Floats, other: NDArray[np.uint16], work: NDArray[np.int64]) -> None:
+def fill_alias(weight: Floats, keep: Floats, other: NDArray[np.integer[Any]], work: NDArray[np.int64]) -> None:
     """Alias table of ``weight`` [S], which adds up to 1, by Vose's algorithm (1991).
 
     Column i then stands for i with probability keep[i], else for other[i]. ``work`` [S] is working space.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from uprior.sources._alias import fill_alias, take
 from uprior.sources._exact import inlined, kernel
 
 
@@ -56,42 +57,24 @@ def laws_of_machines(
 def _alias_tables(
     weights: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
-    """chance, keep and other [M, V], by Vose's algorithm (1991)."""
+    """chance, keep and other [M, V]."""
     size = weights.shape[1]
     chance, keep, other = np.empty_like(weights), np.empty_like(weights), np.empty(weights.shape, dtype=np.int32)
-    waiting = np.empty(size, dtype=np.int64)  # light columns from the left, heavy ones from the right
+    work = np.empty(size, dtype=np.int64)
     for m in range(weights.shape[0]):
-        small, large, total = 0, size, 0.0
+        total = 0.0
         for i in range(size):
             total += weights[m, i]
         for i in range(size):
             chance[m, i] = weights[m, i] / total
-            keep[m, i] = chance[m, i] * size
-            other[m, i] = i
-            if keep[m, i] < 1.0:
-                waiting[small] = i
-                small += 1
-            else:
-                large -= 1
-                waiting[large] = i
-        while small > 0 and large < size:
-            small -= 1
-            light, heavy = waiting[small], waiting[large]
-            other[m, light] = heavy
-            keep[m, heavy] -= 1.0 - keep[m, light]
-            if keep[m, heavy] < 1.0:
-                large += 1
-                waiting[small] = heavy
-                small += 1
+        fill_alias(chance[m], keep[m], other[m], work)
     return chance, keep, other
 
 
 @inlined
 def choose(uniform: float, keep: NDArray[np.float64], other: NDArray[np.int32]) -> Any:
     """A type by one uniform number in [0, 1), from the alias table [V] of its law."""
-    scaled = uniform * keep.shape[0]
-    column = min(int(scaled), keep.shape[0] - 1)  # the product may round up to V
-    return column if scaled - column < keep[column] else int(other[column])
+    return take(uniform, keep.shape[0], 0, keep, other)
 
 
 @inlined

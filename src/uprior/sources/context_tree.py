@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from uprior.sources._alias import fill_alias, shuffle_first, take
 from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._exact import kernel
 from uprior.spec import parameter
 from uprior.types import Block
 
@@ -19,13 +20,9 @@ from uprior.types import Block
 STICK_REST = 2.0**-14
 MAX_CONCENTRATION = 8.0
 # Numbers of the first two nodes of a tree: the Zipf law that the root's distribution is drawn around, and the root.
-ZIPF, ROOT = 0, 1
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _compiled(function: Function) -> Function:
-    return cast(Function, njit(cache=True, nogil=True)(function))
+# Of a NumPy type, as numba compiles a function again for every literal that it is given.
+ZIPF: Any = np.int64(0)
+ROOT: Any = np.int64(1)
 
 
 @dataclass(frozen=True)
@@ -165,40 +162,7 @@ def new_tree(nodes: int, symbols: int) -> Tree:
     )
 
 
-@_compiled
-def _draw_symbol(uniform: float, tree: Tree, first: int, symbols: int) -> int:
-    """A symbol from the distribution that begins at ``first`` of the tables, by one uniform number."""
-    scaled = uniform * symbols
-    column = min(int(scaled), symbols - 1)  # the product may round up to ``symbols``
-    return column if scaled - column < tree.keep[first + column] else int(tree.other[first + column])
-
-
-@_compiled
-def _fill_alias(tree: Tree, first: int, symbols: int) -> None:
-    """Walker's alias table of ``weight[first : first + symbols]``, by Vose's algorithm (1991)."""
-    small, large = 0, symbols  # two stacks in one array: light columns from the left, heavy ones from the right
-    for i in range(symbols):
-        tree.keep[first + i] = tree.weight[first + i] * symbols
-        tree.other[first + i] = i
-        if tree.keep[first + i] < 1.0:
-            tree.work[small] = i
-            small += 1
-        else:
-            large -= 1
-            tree.work[large] = i
-    while small > 0 and large < symbols:
-        small -= 1
-        light, heavy = tree.work[small], tree.work[large]
-        tree.other[first + light] = heavy
-        tree.keep[first + heavy] -= 1.0 - tree.keep[first + light]
-        if tree.keep[first + heavy] < 1.0:
-            large += 1
-            tree.work[small] = heavy
-            small += 1
-    # What remains is full up to rounding; other[i] = i makes it so.
-
-
-@_compiled
+@kernel
 def _draw_distribution(
     rng: np.random.Generator, tree: Tree, node: int, parent: int, symbols: int, concentration: float, inheritance: float
 ) -> None:
@@ -207,25 +171,27 @@ def _draw_distribution(
     A piece of the stick goes to a symbol drawn from the base measure, until little is left; that is spread as the base is.
     """
     first, above = node * symbols, parent * symbols
-    tree.weight[first : first + symbols] = 0.0
+    for i in range(symbols):
+        tree.weight[first + i] = 0.0
     rest = 1.0
     while rest > STICK_REST:
         # rest is multiplied by a Beta(concentration, 1) variable, which is exp(-exponential variable / concentration).
         left = rest * np.exp(-rng.standard_exponential() / concentration)
         u = rng.random()
         if u < inheritance:
-            symbol = _draw_symbol(u / inheritance, tree, above, symbols)
+            symbol = take(u / inheritance, symbols, above, tree.keep, tree.other)
         else:
-            symbol = _draw_symbol((u - inheritance) / (1 - inheritance), tree, 0, symbols)
+            symbol = take((u - inheritance) / (1 - inheritance), symbols, 0, tree.keep, tree.other)
         tree.weight[first + symbol] += rest - left
         rest = left
     for i in range(symbols):
         base = inheritance * tree.weight[above + i] + (1 - inheritance) * tree.weight[i]
         tree.weight[first + i] += rest * base
-    _fill_alias(tree, first, symbols)
+    last = first + symbols
+    fill_alias(tree.weight[first:last], tree.keep[first:last], tree.other[first:last], tree.work)
 
 
-@_compiled
+@kernel
 def _new_node(
     rng: np.random.Generator,
     tree: Tree,
@@ -241,7 +207,8 @@ def _new_node(
     tree.used[0] += 1
     if splits:
         tree.first_child[node] = tree.used[1]
-        tree.children[tree.used[1] : tree.used[1] + classes] = -1
+        for i in range(classes):
+            tree.children[tree.used[1] + i] = -1
         tree.used[1] += classes
         # Labels 0, 1, .., classes-1, 0, 1, .. in random order: no class is empty, so every split tells symbols apart.
         class_of = tree.class_of[node * symbols : (node + 1) * symbols]
@@ -256,7 +223,7 @@ def _new_node(
     return int(node)
 
 
-@_compiled
+@kernel
 def _write_row(
     machine_rng: np.random.Generator,
     row_rng: np.random.Generator,
@@ -285,13 +252,13 @@ def _write_row(
                     machine_rng, tree, node, splits, symbols, classes, concentration, inheritance
                 )
             node = tree.children[slot]
-        symbol = _draw_symbol(row_rng.random(), tree, node * symbols, symbols)
+        symbol = take(row_rng.random(), symbols, node * symbols, tree.keep, tree.other)
         history[depth + t] = symbol
         tokens[t] = injection[symbol]
         probability[t] = tree.weight[node * symbols + symbol]
 
 
-@_compiled
+@kernel
 def _write_block(
     machine_rng: np.random.Generator,
     row_rng: np.random.Generator,
@@ -315,19 +282,23 @@ def _write_block(
     history = np.empty(length + 64, dtype=np.uint16)
     for m in range(machines):
         symbols, classes, depth = symbols_M[m], classes_M[m], depth_M[m]
-        # A partial shuffle: the first ``symbols`` entries are a random set in random order, whatever order was before.
-        for i in range(symbols):
-            j = i + int(machine_rng.random() * (alphabet_size - i))
-            injection[i], injection[j] = injection[j], injection[i]
+        shuffle_first(machine_rng, injection, symbols)
+        total = 0.0
         for i in range(symbols):
             tree.weight[i] = (i + 1.0) ** -exponent_M[m]
-        tree.weight[:symbols] /= tree.weight[:symbols].sum()
-        _fill_alias(tree, 0, symbols)
-        tree.used[:] = 1, 0, 0
+            total += tree.weight[i]
+        for i in range(symbols):
+            tree.weight[i] /= total
+        fill_alias(tree.weight[:symbols], tree.keep[:symbols], tree.other[:symbols], tree.work)
+        tree.used[0], tree.used[1], tree.used[2] = 1, 0, 0
         splits = depth > 0 and machine_rng.random() < split_probability
         _new_node(machine_rng, tree, ZIPF, splits, symbols, classes, concentration_M[m], inheritance)
+        lowest = 0
+        for i in range(symbols):
+            lowest = i if injection[i] < injection[lowest] else lowest
+        for i in range(depth):
+            history[i] = lowest
         for row in range(m, rows, machines):
-            history[:depth] = np.argmin(injection[:symbols])
             _write_row(
                 machine_rng, row_rng, tree, symbols, classes, depth, concentration_M[m], split_probability, inheritance,
                 history, injection, tokens_NT[row], probability_NT[row],
