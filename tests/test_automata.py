@@ -11,8 +11,10 @@ from references import ndfa as ndfa_reference
 from references import probabilistic_automaton as automaton_reference
 
 from uprior.errors import SpecError
+from uprior.sources import get
 from uprior.sources._automata import sort_by_symbol
 from uprior.sources._base import Draw
+from uprior.sources.automatic_sequence import write_row
 from uprior.sources.cellular_automaton import CellularAutomaton
 from uprior.sources.elementary_ca import CLASS_OF_RULE, ElementaryCA, equivalent
 from uprior.sources.ndfa import NDFA
@@ -353,3 +355,39 @@ def test_picture_shows_one_state_at_a_time_and_what_it_wrote(source):
         assert picture.shape[1] == 70
         assert ((picture >= 0).sum(axis=0) == 1).all()
         np.testing.assert_array_equal(picture.max(axis=0), source.block(seed, 0, rows=1, length=70).tokens[0])
+
+
+# ------------------------------------------------------------------ automatic sequences
+
+
+def digit_sums(base, modulus, start, length):
+    """The row of the automaton whose state is the sum of the digits so far."""
+    table = np.array([(s + d) % modulus for s in range(modulus) for d in range(base)])
+    tokens = np.empty(length, dtype=np.uint16)
+    write_row(base, table, np.arange(modulus), start, np.empty(64, dtype=int), np.empty(65, dtype=int), tokens)
+    return tokens.tolist()
+
+
+def test_two_states_in_base_2_write_thue_and_morse():
+    assert "".join(map(str, digit_sums(2, 2, 0, 32))) == "01101001100101101001011001101001"
+    for start in (2**10 - 1, 2**40 - 100, 2**48 - 1):
+        assert digit_sums(2, 2, start, 200) == [n.bit_count() % 2 for n in range(start, start + 200)]
+
+
+@pytest.mark.parametrize(("base", "modulus"), [(3, 2), (10, 7), (64, 64)])
+def test_sums_of_digits_in_other_bases(base, modulus):
+    def total(n):
+        return n % base + total(n // base) if n else 0
+
+    for start in (0, base - 1, base**6 - 150, 2**45 + 1):
+        for length in (1, 2, 300):
+            assert digit_sums(base, modulus, start, length) == [
+                total(n) % modulus for n in range(start, start + length)
+            ]
+
+
+def test_lines_of_an_automatic_picture_are_no_more_than_states():
+    for seed in range(20):
+        source = get("automatic_sequence:max_bits=0,max_states=4")
+        picture = source.picture(seed=seed, length=4096)
+        assert len(np.unique(picture[(picture >= 0).all(axis=1)], axis=0)) <= 4
