@@ -19,7 +19,7 @@ from uprior.types import Block
 
 @dataclass(frozen=True)
 class Good(Source):
-    """Uniform noise from four machines per block, as it should be: what the broken ones below are made of."""
+    """Uniform noise, four machines per block, the floor exact, as it should be: what the broken ones below are made of."""
 
     name: ClassVar[str] = "good"
     alphabet_size: int = parameter(256, low=2, high=1 << 20)

@@ -39,9 +39,15 @@ def shapes(spec):
     return [(5, max(48, spec.shortest_row)), (3, max(130, spec.shortest_row + 1)), (2, spec.shortest_row)]
 
 
-def test_every_source_has_a_reference():
-    written = {path.stem for path in FOLDER.glob("[!_]*.py")}
-    assert written == set(NAMES)
+@pytest.mark.parametrize("name", NAMES)
+def test_source_has_a_reference(name):
+    assert (FOLDER / f"{name}.py").exists(), (
+        f"write tests/references/{name}.py; its __init__.py says what belongs in it"
+    )
+
+
+def test_every_reference_has_a_source():
+    assert {path.stem for path in FOLDER.glob("[!_]*.py")} == set(NAMES)
     assert set(ELSEWHERE) <= set(entries())
 
 
@@ -74,4 +80,6 @@ def test_golden(name):
     block = spec.block(0, 0, rows=5, length=max(48, spec.shortest_row))
     # Without the floats, whose last bits may differ between processors.
     exact = dataclasses.replace(block, floor_nats=None, info={})
-    assert (spec.version, block_digest(exact)[:16]) == of(name).GOLDEN, "changed rows need a new version"
+    assert (spec.version, block_digest(exact)[:16]) == of(name).GOLDEN, (
+        "a new source: put the digest into GOLDEN; changed rows: raise version too"
+    )

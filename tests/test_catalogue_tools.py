@@ -99,8 +99,10 @@ def test_gallery_is_up_to_date(name, pytestconfig):
     docs = pytestconfig.rootpath / "docs"
     written = gallery.section(name, {text: gallery.measures(text) for text in gallery.texts_of(name)})
     assert written in (docs / "GALLERY.md").read_text("utf-8"), "type: uprior gallery"
-    shown = pixels_of((docs / "gallery" / f"{name}.png").read_bytes())
-    np.testing.assert_array_equal(shown, pixels_of(png(gallery.picture(name), scale=4)))
+    drawn = docs / "gallery" / f"{name}.png"
+    assert drawn.exists(), "type: uprior gallery"
+    shown = pixels_of(drawn.read_bytes())
+    np.testing.assert_array_equal(shown, pixels_of(png(gallery.picture(name), scale=4)), "type: uprior gallery")
 
 
 def test_gallery_has_every_source_once_and_a_map(pytestconfig):

@@ -59,9 +59,13 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     bench.add_argument("--threads", type=_count, default=1, help="threads that write blocks at once (1)")
     bench.add_argument("--seconds", type=float, default=1.0, help="time for each (1)")
     bench.add_argument("--first-calls", action="store_true", help="time compiling and cached start in fresh processes")
-    bench.add_argument("--references", type=Path, help="folder of plain Python references (tests/references)")
+    bench.add_argument(
+        "--references", type=Path, help="folder of plain Python references (tests/references, where there is one)"
+    )
 
-    gallery = command("gallery", catalogue.gallery, "a page with a picture and measures of every source, and a map")
+    gallery = command(
+        "gallery", catalogue.gallery, "a page with pictures and measures of every source, and a map (about a minute)"
+    )
     gallery.add_argument("--out", type=Path, default=Path("docs"), help="folder to write to (docs)")
 
     _add_pretrain(command("pretrain", runs.pretrain, "train a model on a source, into a run directory; again: go on"))

@@ -18,18 +18,9 @@ from numpy.typing import NDArray
 
 from uprior.files import write_bytes, write_text
 from uprior.sources import entries, find, get
+from uprior.sources._base import FAMILIES
 from uprior.sources._look import look, png
 
-FAMILIES = {
-    "neural": "Random networks",
-    "automaton": "Automata",
-    "machine": "Universal and Turing machines",
-    "formal": "Formal languages",
-    "language": "Random languages",
-    "statistical": "Statistical sources",
-    "task": "Tasks",
-    "wrapper": "Wrappers and mixtures",
-}
 _ROWS, _LENGTH = 32, 512  # what is measured
 _SHOWN = (24, 192)  # what is shown of rows: rows, tokens
 _PICTURE = (64, 192)  # the most that is shown of a source's own pictures
@@ -107,9 +98,8 @@ def by_family() -> Iterator[tuple[str, list[str]]]:
     names: dict[str, list[str]] = {}
     for name in entries():
         names.setdefault(find(name).family, []).append(name)
-    for family in (*FAMILIES, *(family for family in names if family not in FAMILIES)):
-        if family in names:
-            yield FAMILIES.get(family, family), names[family]
+    for family, heading in FAMILIES.items():
+        yield heading, names[family]
 
 
 def write_gallery(folder: Path, told: Callable[[str], None] = lambda name: None) -> Path:
@@ -148,7 +138,7 @@ def map_of(measured: dict[str, dict[str, Any]]) -> bytes:
             bytes_per_token = 1 if bits <= 8 else 2 if bits <= 16 else 4
             y = min(8 * bytes_per_token * seen["deflate_ratio"] / bits, 1.1)
             name, _, preset = text.partition("@")
-            colour = colours.get(find(name).family, (0.4, 0.4, 0.4))
+            colour = colours[find(name).family]
             axes.scatter([x], [y], s=16 if preset else 40, color=colour, alpha=0.4 if preset else 1.0, linewidths=0)
             if not preset:
                 at = _free_place(placed, x, y, 0.0088 * len(name))

@@ -52,6 +52,7 @@ def take(uniform: Any, size: Any, first: Any, keep: Any, other: Any) -> Any:
 @kernel
 def shuffle_first(rng: np.random.Generator, items: NDArray[np.int64], count: int) -> None:
     """A partial shuffle: the first ``count`` items become a random set in random order, whatever the order was before."""
+    size = len(items)
     for i in range(count):
-        j = i + int(rng.random() * (len(items) - i))
+        j = i + int(rng.random() * (size - i))
         items[i], items[j] = items[j], items[i]

@@ -22,14 +22,6 @@ TINY = 2.0**-300
 
 
 @kernel
-def shuffle_first(rng: np.random.Generator, pool: Ints, count: int, size: int) -> None:
-    """Make the first ``count`` of the first ``size`` entries a random choice of them, in random order."""
-    for i in range(count):
-        j = i + int(rng.random() * (size - i))
-        pool[i], pool[j] = pool[j], pool[i]
-
-
-@kernel
 def sort_by_symbol(
     first_edge: Ints,
     states: int,

@@ -15,6 +15,18 @@ from uprior.rng import Key, digest, generator
 from uprior.spec import Spec
 from uprior.types import SPLITS, Block
 
+# Kinds of sources in the catalogue, as the gallery heads them.
+FAMILIES = {
+    "neural": "Random networks",
+    "automaton": "Automata",
+    "machine": "Universal and Turing machines",
+    "formal": "Formal languages",
+    "language": "Random languages",
+    "statistical": "Statistical sources",
+    "task": "Tasks",
+    "wrapper": "Wrappers and mixtures",
+}
+
 # Out of eight parts of a small machine space, six train, one validates and one tests (``Draw.own_machines``).
 _SPLIT_OF_PART = {"train": (0, 1, 2, 3, 4, 5), "validation": (6,), "test": (7,)}
 
@@ -61,8 +73,12 @@ class Source(Spec):
     """A distribution over token sequences defined by random computation.
 
     A subclass is a frozen dataclass that sets ``name``, ``version`` and ``family``, has ``alphabet_size`` as a field or
-    property, and writes ``_generate``. ``row_space`` is the number of different rows it can ever write where that is small
-    (None: more than anybody will draw); such a source splits its machines between train, validation and test.
+    property, and writes ``_generate``. The *machine* of a row is all that its floor is said to know: rows with the same machine
+    and the same beginning must give the next token the same probability, and what only one row knows (its start, its length)
+    is either part of its machine or paid for in its floor.
+
+    ``row_space`` is the number of different rows a source can ever write where that is small (None: more than anybody will
+    draw); such a source splits its machines between train, validation and test.
     """
 
     family: ClassVar[str] = "other"
@@ -104,7 +120,11 @@ class Source(Spec):
         return self._picture(Draw((self.fingerprint, seed, "train", 0), "train", 0), max(length, self.shortest_row))
 
     def _picture(self, draw: Draw, length: int) -> NDArray[np.integer[Any]] | None:
-        """The picture of the row that ``_generate(draw, 1, length)`` writes."""
+        """The picture of the row that ``_generate(draw, 1, length)`` writes.
+
+        As wide as the row is long, a column per token, or else of a width that hardly depends on the length, with more
+        lines for longer rows: the gallery asks for 64 of them.
+        """
         return None
 
     @property

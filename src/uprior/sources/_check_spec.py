@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from uprior.sources import entries, find
-from uprior.sources._base import Source
+from uprior.sources._base import FAMILIES, Source
 from uprior.sources._check_process import Broken, classes_of
 from uprior.spec import Spec, from_dict
 
@@ -38,6 +38,13 @@ def documented(source: Source) -> str:
         raise Broken(
             "no docstring; say what a machine is, how many exist, whether the floor is exact, the cost, the paper"
         )
+    for word in ("machine", "floor"):
+        if word not in text.lower():
+            raise Broken(
+                f"the docstring has no word of the {word}; say what a machine is and whether the floor is exact"
+            )
+    if source.name in entries() and source.family not in FAMILIES:
+        raise Broken(f"family '{source.family}' is not among those of the catalogue: {', '.join(FAMILIES)}")
     return text.strip().splitlines()[0]
 
 

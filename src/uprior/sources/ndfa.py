@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._automata import Ints, shuffle_first, sort_by_symbol, walk
+from uprior.sources._alias import shuffle_first
+from uprior.sources._automata import Ints, sort_by_symbol, walk
 from uprior.sources._base import Draw, Source, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.spec import parameter
@@ -158,7 +159,7 @@ def _write_block(
     for m in range(machines):
         states = _geometric(machine_rng, min_states, max_states, more_states)
         symbols = _geometric(machine_rng, min_symbols, max_symbols, more_symbols)
-        shuffle_first(machine_rng, names, symbols, names.shape[0])
+        shuffle_first(machine_rng, names, symbols)
         edge_probability = machine_rng.random()
         states_M[m], symbols_M[m], edge_probability_M[m] = states, symbols, edge_probability
         edges_M[m] = _draw_edges(machine_rng, states, symbols, edge_probability, first_edge, symbol, target, weight)

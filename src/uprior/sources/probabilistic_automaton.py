@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._automata import Floats, Ints, shuffle_first, sort_by_symbol, walk
+from uprior.sources._alias import shuffle_first
+from uprior.sources._automata import Floats, Ints, sort_by_symbol, walk
 from uprior.sources._base import Draw, Source, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.spec import parameter
@@ -141,14 +142,14 @@ def _draw_machine(
     for s in range(states):
         first_edge[s] = e
         written = 1 + int(rng.random() * min(most_symbols, symbols))
-        shuffle_first(rng, symbol_pool, written, symbols)
+        shuffle_first(rng, symbol_pool[:symbols], written)
         _weights(rng, emission_concentration, written, emission)
         following = 0
         cumulated = last = 0.0
         for i in range(written):
             if i == 0 or kind != 2:
                 following = 1 if kind == 0 else 1 + int(rng.random() * min(most_successors, states))
-                shuffle_first(rng, state_pool, following, states)
+                shuffle_first(rng, state_pool[:states], following)
                 _weights(rng, transition_concentration, following, transition)
             for j in range(following):
                 symbol[e], target[e] = symbol_pool[i], state_pool[j]
@@ -196,7 +197,7 @@ def _write_block(
     symbol, target, reader_source, reader_target = edge_integers[0], edge_integers[1], reader[0], reader[1]
     weight, below, reader_weight = edge_reals[0], edge_reals[1], edge_reals[2]
     for m in range(machines):
-        shuffle_first(machine_rng, names, symbols[m], names.shape[0])
+        shuffle_first(machine_rng, names, symbols[m])
         edges[m] = _draw_machine(
             machine_rng, kind[m], states[m], symbols[m], most_symbols, most_successors, emission_concentration,
             transition_concentration, symbol_pool, state_pool, emission, transition, first_edge, symbol, target, weight,
