@@ -25,6 +25,28 @@ from uprior.sources import Source
 from uprior.types import SPLITS, Batch
 
 
+def share(batch: Batch, rank: int, world_size: int) -> Batch:
+    """The rows of a global batch [B, T] that process ``rank`` of ``world_size`` works on: a view, in order, none twice.
+
+    Which samples are in a step never depends on the number of processes, only who works on them. Where ``world_size`` does
+    not divide B, shares differ by one row (some are empty where it exceeds B), so a loss is to be divided by what the
+    *global* batch scores, never by the share's own count. SpecError unless 0 <= rank < world_size.
+
+    >>> whole = Batch(np.arange(10).reshape(5, 2), np.ones((5, 2), dtype=np.bool_))
+    >>> [share(whole, rank, 2).tokens[:, 0].tolist() for rank in range(2)]
+    [[0, 2], [4, 6, 8]]
+    """
+    if not 0 <= rank < world_size:
+        raise SpecError(f"share: rank = {rank} of {world_size} is not allowed; allowed: 0 <= rank < world_size")
+    rows = batch.tokens.shape[0]
+    mine = slice(rank * rows // world_size, (rank + 1) * rows // world_size)
+    return Batch(
+        batch.tokens[mine],
+        batch.scored[mine],
+        None if batch.floor_nats is None else batch.floor_nats[mine],
+    )
+
+
 class BatchStream:
     """Base of streams: batch ``step`` for every step >= 0, ahead-of-time computing, and the views trainers expect."""
 
