@@ -130,6 +130,14 @@ def test_large_weights_are_more_sensitive_than_small_ones():
         assert shares == sorted(shares, reverse=True) and sum(shares) == pytest.approx(1.0)
 
 
+def test_chaos_is_told_and_drawn(tmp_path, capsys):
+    with pytest.raises(SystemExit) as done:
+        main(["show", "random_lstm:hidden=4,alphabet_size=8", "--study", "chaos", "--png", str(tmp_path / "chaos.png")])
+    assert done.value.code == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1 + len(MULTIPLIERS) + 1
+    assert (tmp_path / "chaos.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_chaos_needs_a_multiplier():
     with pytest.raises(SpecError, match="uniform has no weights with a multiplier"):
         chaos(get("uniform"))

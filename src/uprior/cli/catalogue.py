@@ -63,6 +63,12 @@ def _study(source: Source, arguments: argparse.Namespace) -> int:
         print_json(records)
         return 0
     print_table(list(FIELDS), [[f"{record[field]:.3g}" for field in FIELDS] for record in records])
+    if arguments.png:
+        from uprior.report.chaos import chaos_picture
+        from uprior.sources._look import describe
+
+        write_bytes(arguments.png, chaos_picture(records, describe(source)))
+        print(f"picture: {arguments.png}")
     return 0
 
 
