@@ -38,6 +38,14 @@ def bits(p):
 # ------------------------------------------------------------------ what they share
 
 
+def test_as_many_types_as_asked_for_are_in_use():
+    for spec in (Dyck(k=4), ShuffleDyck(k=4)):
+        types = spec.block(0, 0, rows=200, length=8).info["types"]
+        assert set(types.tolist()) == {2, 3, 4}
+    assert set(Dyck(k=8, min_types=8).block(0, 0, rows=9, length=8).info["types"].tolist()) == {8}
+    assert set(Dyck(k=1).block(0, 0, rows=9, length=8).info["types"].tolist()) == {1}
+
+
 def test_sizes_have_probability_one_over_n():
     drawn = sizes(np.random.default_rng(0), 2, 64, 200_000)
     total = sum(1 / n for n in range(2, 65))
@@ -363,7 +371,7 @@ def test_the_topic_is_inferred_within_a_sentence():
     ("text", "field"),
     [
         ("dyck:max_types=65", "max_types"),
-        ("dyck:min_types=65,max_types=64", "min_types"),
+        ("dyck:min_types=64,max_types=63", "min_types"),
         ("dyck:min_depth=3,max_depth=2", "max_depth"),
         ("dyck:rule=words,min_depth=3,word_cap=5", "word_cap"),
         ("shuffle_dyck:max_types=65", "max_types"),

@@ -16,7 +16,7 @@ from uprior.spec import parameter
 from uprior.types import Block
 
 _WORDS: dict[str, Any] = {"rule": "words", "p_open": 0.5, "min_depth": 1, "max_depth": 16, "word_cap": 510}
-_64: dict[str, Any] = {"k": 64, "min_types": 64, "max_types": 64}
+_64: dict[str, Any] = {"k": 64, "min_types": 64}
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Dyck(Source):
     family: ClassVar[str] = "formal"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "procedural": {**_64, "rule": "exact", "p_open": 0.5, "min_depth": 1, "max_depth": 0},
-        "hu": {**_WORDS, "k": 30, "min_types": 30, "max_types": 30},
+        "hu": {**_WORDS, "k": 30, "min_types": 30},
         "nca": {**_WORDS, **_64},
         "vit": {**_64, "rule": "exact", "p_open": 0.6, "min_depth": 1, "max_depth": 16},
     }
     k: int = parameter(64, "number of bracket types in the alphabet", low=1, high=1 << 15)
-    min_types: int = parameter(2, "fewest types of a machine", low=1, high=1 << 15)
-    max_types: int = parameter(64, "most types of a machine", low=1, high=1 << 15)
+    min_types: int = parameter(2, "fewest types of a machine (k, where k is less)", low=1, high=1 << 15)
+    max_types: int = parameter(0, "most types of a machine; 0 for k", low=0, high=1 << 15)
     rule: str = parameter("exact", "rows balanced as a whole, or independent words", choices=("exact", "words"))
     p_open: float = parameter(0.5, "chance to open where both are possible", low=0.01, high=0.99)
     min_depth: int = parameter(1, "depth that every word reaches before it closes, if the row allows", low=1, high=4096)
@@ -65,8 +65,8 @@ class Dyck(Source):
 
     def validate(self) -> None:
         if self.max_types > self.k:
-            self.reject("max_types", f"1 to k = {self.k}")
-        if self.min_types > self.max_types:
+            self.reject("max_types", f"0 to k = {self.k}")
+        if self.min_types > self.max_types > 0:
             self.reject("min_types", f"1 to max_types = {self.max_types}")
         if 0 < self.max_depth < self.min_depth:
             self.reject("max_depth", f"0, or from min_depth = {self.min_depth}")
@@ -74,7 +74,8 @@ class Dyck(Source):
             self.reject("word_cap", f"at least 2 * min_depth = {2 * self.min_depth}")
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        types = sizes(draw("machines"), self.min_types, self.max_types, rows)
+        most = self.max_types or self.k
+        types = sizes(draw("machines"), min(self.min_types, most), most, rows)
         tokens = np.empty((rows, length), dtype=self.token_dtype)
         floor = np.empty((rows, length), dtype=np.float32)
         deepest, total = _write(

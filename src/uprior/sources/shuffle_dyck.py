@@ -15,7 +15,7 @@ from uprior.sources._formal import sizes
 from uprior.spec import parameter
 from uprior.types import Block
 
-_64: dict[str, Any] = {"k": 64, "min_types": 64, "max_types": 64, "min_depth": 1}
+_64: dict[str, Any] = {"k": 64, "min_types": 64, "min_depth": 1}
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class ShuffleDyck(Source):
         "nca": {**_64, "p_open": 0.5, "max_depth": 16, "min_types": 63, "max_types": 63},
     }
     k: int = parameter(64, "number of bracket types in the alphabet", low=1, high=1 << 15)
-    min_types: int = parameter(2, "fewest types of a machine", low=1, high=1 << 15)
-    max_types: int = parameter(64, "most types of a machine", low=1, high=1 << 15)
+    min_types: int = parameter(2, "fewest types of a machine (k, where k is less)", low=1, high=1 << 15)
+    max_types: int = parameter(0, "most types of a machine; 0 for k", low=0, high=1 << 15)
     p_open: float = parameter(0.5, "chance to open where both are possible", low=0.01, high=0.99)
     min_depth: int = parameter(1, "brackets that a row opens before it closes any", low=1, high=1 << 15)
     max_depth: int = parameter(16, "most brackets open at a time", low=1, high=1 << 15)
@@ -59,14 +59,15 @@ class ShuffleDyck(Source):
 
     def validate(self) -> None:
         if self.max_types > self.k:
-            self.reject("max_types", f"1 to k = {self.k}")
-        if self.min_types > self.max_types:
+            self.reject("max_types", f"0 to k = {self.k}")
+        if self.min_types > self.max_types > 0:
             self.reject("min_types", f"1 to max_types = {self.max_types}")
         if self.min_depth > self.max_depth:
             self.reject("min_depth", f"1 to max_depth = {self.max_depth}")
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        types = sizes(draw("machines"), self.min_types, self.max_types, rows)
+        most = self.max_types or self.k
+        types = sizes(draw("machines"), min(self.min_types, most), most, rows)
         tokens = np.empty((rows, length), dtype=self.token_dtype)
         floor = np.empty((rows, length), dtype=np.float32)
         total, last = _write(
