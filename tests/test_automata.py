@@ -204,7 +204,7 @@ def test_radius_is_cut_to_what_a_table_may_hold():
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: ElementaryCA(rules=(110,)), "rules"),
+        (lambda: ElementaryCA(rules=(110,), holdout="machine"), "rules"),
         (lambda: ElementaryCA(rules=(256,)), "rules"),
         (lambda: ElementaryCA(cells=10), "cells"),
         (lambda: ElementaryCA(width=8, cells=9, steps_ahead=4, score="predictable"), "score"),

@@ -47,8 +47,8 @@ class ElementaryCA(RingSource):
     step after a burn-in, which is no longer as random as the start. There ``score`` = "predictable" (or "later", where the
     whole ring shows) counts only what follows from visible cells, and the rest is given: the floor is 0 again.
 
-    The rules are so few that they belong to splits (``holdout`` = "machine"), in the 88 classes of rules that are one up to
-    exchange of left and right, of dead and live, or both. ``info``: rule, density, burn_in.
+    The rules are so few that they belong to splits, in the 88 classes of rules that are one up to exchange of left and right, of
+    dead and live, or both (``holdout`` = "machine"; "auto" is that unless ``rules`` are named, which then serve all splits). ``info``: rule, density, burn_in.
 
     Cost: about 2 ns per token; burn-in and hidden cells cost 1 ns per 50 cells more.
 
@@ -61,16 +61,16 @@ class ElementaryCA(RingSource):
     name: ClassVar[str] = "elementary_ca"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "edge-of-chaos": {
-            "rules": (110,), "holdout": "none", "cells": 1000, "width": 100, "burn_in": 940, "score": "later",
+            "rules": (110,), "cells": 1000, "width": 100, "burn_in": 940, "score": "later",
         },
         "edge-of-chaos-k5": {
-            "rules": (110,), "holdout": "none", "cells": 1000, "width": 100, "burn_in": 700, "score": "later",
+            "rules": (110,), "cells": 1000, "width": 100, "burn_in": 700, "score": "later",
             "steps_ahead": 5,
         },
     }  # fmt: skip
     rules: tuple[int, ...] = parameter((), "Wolfram numbers to draw from; empty: all", low=0, high=RULES - 1)
     holdout: str = parameter(
-        "machine", "what splits do not share: classes of equivalent rules, or nothing", choices=("machine", "none")
+        "auto", "what splits do not share: classes of equivalent rules, or nothing", choices=("auto", "machine", "none")
     )
 
     @property
@@ -97,7 +97,7 @@ class ElementaryCA(RingSource):
     def _allowed(self, draw: Draw) -> NDArray[np.int64]:
         """The rules that a split may draw."""
         rules: NDArray[np.int64] = np.array(sorted(set(self.rules)) or range(RULES))
-        if self.holdout == "machine":
+        if self.holdout == "machine" or (self.holdout == "auto" and not self.rules):
             rules = rules[_own_classes(draw.split)[CLASS_OF_RULE[rules]]]
         return rules
 
