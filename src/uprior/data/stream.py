@@ -6,12 +6,15 @@ number of threads, workers or micro-batches changes which samples are in a step.
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
+import queue
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +22,7 @@ from numpy.typing import NDArray
 from uprior import sources
 from uprior.corpora import Corpus
 from uprior.data.vocabulary import Vocabulary
-from uprior.errors import CorpusError, SpecError
+from uprior.errors import CorpusError, SourceError, SpecError, UpriorError, place_of
 from uprior.rng import generator
 from uprior.sources import Source
 from uprior.types import SPLITS, Batch
@@ -39,16 +42,17 @@ def share(batch: Batch, rank: int, world_size: int) -> Batch:
     if not 0 <= rank < world_size:
         raise SpecError(f"share: rank = {rank} of {world_size} is not allowed; allowed: 0 <= rank < world_size")
     rows = batch.tokens.shape[0]
-    mine = slice(rank * rows // world_size, (rank + 1) * rows // world_size)
-    return Batch(
-        batch.tokens[mine],
-        batch.scored[mine],
-        None if batch.floor_nats is None else batch.floor_nats[mine],
-    )
+    return _take(batch, slice(rank * rows // world_size, (rank + 1) * rows // world_size))
 
 
 class BatchStream:
-    """Base of streams: batch ``step`` for every step >= 0, ahead-of-time computing, and the views trainers expect."""
+    """Base of streams: batch ``step`` for every step >= 0, ahead-of-time computing, and the views trainers expect.
+
+    ``patience`` is how long a batch may be waited for, in seconds without any progress, before the wait ends in a
+    SourceError; set it where blocks take longer. It is no part of what the stream is.
+    """
+
+    patience: float = 600.0
 
     def __init__(self, *, seed: int, batch_size: int, length: int, split: str) -> None:
         for name, value, low in (("seed", seed, 0), ("batch_size", batch_size, 1), ("length", length, 2)):
@@ -61,6 +65,10 @@ class BatchStream:
     def batch(self, step: int) -> Batch:
         """The batch of a step: a pure function of (stream, step)."""
         raise NotImplementedError(f"{type(self).__name__} writes no batches")
+
+    def rows(self, numbers: NDArray[np.integer[Any]]) -> Batch:
+        """Rows by number, in any order: row j is row ``j % batch_size`` of batch ``j // batch_size``; j >= 0."""
+        return _gather(numbers, self.batch_size, lambda step, places: _take(self.batch(step), places))
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values from which the same stream can be made again."""
@@ -79,47 +87,111 @@ class BatchStream:
     def batches(
         self, start: int = 0, stop: int | None = None, *, threads: int = 1, ahead: int = 4
     ) -> Generator[Batch, None, None]:
-        """Batches ``start, start + 1, ...`` in order, with up to ``ahead`` of them computed by background threads."""
-        with _Ahead(self.batch, start, stop, threads, ahead) as pending:
+        """Batches ``start, start + 1, ...`` in order, with up to ``ahead`` of them computed by background threads.
+
+        What goes wrong in a thread is raised here. Raises SourceError when nothing moves for ``patience`` seconds.
+        """
+        with _Ahead(self, start, stop, threads, ahead) as pending:
             yield from pending
+
+    def progress(self) -> int:
+        """A count that grows while a batch is on its way, and stands still when whatever writes it hangs."""
+        return 0
+
+    def at_work(self) -> str:
+        """What is being written at this moment, for the message about a hang."""
+        return f"{type(self).__name__}, seed {self.seed}, split {self.split}"
 
     def hashes(self, step: int) -> list[str]:
         """A short hash of every row of a step: what tests compare to show that two runs saw the same samples."""
         return [hashlib.sha256(row.tobytes()).hexdigest()[:16] for row in self.batch(step).tokens]
 
-    def torch_dataset(self, start: int = 0, stop: int | None = None) -> Any:
-        """A torch ``IterableDataset`` of dicts {input_ids, labels}, one per batch, for any trainer's DataLoader.
+    def torch_dataset(
+        self, start: int = 0, stop: int | None = None, *, rank: int = 0, world_size: int = 1, rows: bool = False
+    ) -> Any:
+        """A torch ``IterableDataset`` of dicts {input_ids, labels} from step ``start`` on, for any trainer's DataLoader.
 
-        Use ``DataLoader(dataset, batch_size=None)``. Workers share the steps between them without duplicates, and
-        ``state_dict`` / ``load_state_dict`` hold one integer, so resuming costs nothing.
+        One item is one step, for ``DataLoader(dataset, batch_size=None, num_workers=...)``; or, with ``rows=True``, one row,
+        for trainers that collate themselves. ``rank`` of ``world_size`` gets its share of every step. To resume, pass the
+        trainer's own step count as ``start``: it costs nothing, and no prefetching worker can be ahead of it.
         """
-        from uprior.data.torch_view import TorchView
+        from uprior.data.torch_view import RowView, TorchView
 
-        return TorchView(self, start, stop)
+        view = TorchView(self, start, stop, rank=rank, world_size=world_size)
+        return RowView(view) if rows else view
+
+    def random_access(self, steps: int) -> Any:
+        """The rows of the first ``steps`` steps by number, as Grain (and anything with ``len`` and ``[i]``) reads them."""
+        from uprior.data.random_access import RowSource
+
+        return RowSource(self, steps)
+
+    def torch_rows(self, steps: int) -> Any:
+        """The same rows as a map-style torch dataset. Pass ``sampler=range(row, len(dataset))``: order, and O(1) resume."""
+        from uprior.data.torch_view import TorchRows
+
+        return TorchRows(self, steps)
 
 
 class _Ahead:
-    """Computes items of a pure function ahead of their use; closing it never leaves a thread at work for nothing."""
+    """Computes a stream's batches ahead of their use, in daemon threads: one that never returns delays nobody's exit."""
 
-    def __init__(self, make: Callable[[int], Batch], start: int, stop: int | None, threads: int, ahead: int) -> None:
-        self.make, self.next, self.stop, self.ahead = make, start, stop, max(1, ahead)
-        self.pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="uprior-data")
-        self.pending: deque[Future[Batch]] = deque()
+    # Seconds that closing waits for the block being written: no thread is left at work for nothing, unless it hangs.
+    GRACE: ClassVar[float] = 2.0
+
+    def __init__(self, stream: BatchStream, start: int, stop: int | None, threads: int, ahead: int) -> None:
+        self.stream, self.next, self.stop, self.ahead = stream, start, stop, max(1, ahead)
+        self.tasks: queue.SimpleQueue[tuple[int, Future[Batch]] | None] = queue.SimpleQueue()
+        self.pending: deque[tuple[int, Future[Batch]]] = deque()
+        self.threads = [
+            threading.Thread(target=self._work, name=f"uprior-data-{n}", daemon=True) for n in range(max(1, threads))
+        ]
 
     def __enter__(self) -> Generator[Batch, None, None]:
+        for thread in self.threads:
+            thread.start()
         return self._run()
 
     def __exit__(self, *_: object) -> None:
-        self.pool.shutdown(wait=True, cancel_futures=True)
+        for _step, future in self.pending:
+            future.cancel()
+        for _thread in self.threads:
+            self.tasks.put(None)
+        deadline = time.monotonic() + self.GRACE
+        for thread in self.threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _work(self) -> None:
+        while (task := self.tasks.get()) is not None:
+            step, future = task
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(self.stream.batch(step))
+            except BaseException as error:
+                future.set_exception(error)
 
     def _run(self) -> Generator[Batch, None, None]:
         while True:
             while len(self.pending) < self.ahead and (self.stop is None or self.next < self.stop):
-                self.pending.append(self.pool.submit(self.make, self.next))
+                self.pending.append((self.next, Future()))
+                self.tasks.put(self.pending[-1])
                 self.next += 1
             if not self.pending:
                 return
-            yield self.pending.popleft().result()
+            yield self._wait(*self.pending.popleft())
+
+    def _wait(self, step: int, future: Future[Batch]) -> Batch:
+        while True:
+            before = self.stream.progress()
+            done, _ = concurrent.futures.wait([future], timeout=self.stream.patience)
+            if done:
+                return future.result()
+            if self.stream.progress() == before:
+                raise SourceError(
+                    f"the batch of step {step} made no progress for {self.stream.patience:g} seconds: {self.stream.at_work()} "
+                    "hangs; mend the source, or set a larger stream.patience (seconds) if it is only slow"
+                )
 
 
 class Stream(BatchStream):
@@ -156,6 +228,8 @@ class Stream(BatchStream):
         self._key = f"{source.fingerprint}/{seed}/{split}"
         self._blocks: OrderedDict[int, Future[_MappedBlock]] = OrderedDict()
         self._lock = threading.Lock()
+        self._writing: set[int] = set()
+        self._written = 0
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -178,10 +252,10 @@ class Stream(BatchStream):
     def batch(self, step: int) -> Batch:
         if step < 0:
             raise SpecError(f"stream: step = {step} is not allowed; allowed: a whole number from 0")
-        rows = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        blocks = rows // self.block_rows
-        parts = [self._block(int(b)).rows(rows[blocks == b] % self.block_rows) for b in np.unique(blocks)]
-        return _join(parts)
+        return self.rows(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
+
+    def rows(self, numbers: NDArray[np.integer[Any]]) -> Batch:
+        return _gather(numbers, self.block_rows, lambda index, places: self._block(index).rows(places))
 
     def _block(self, index: int) -> _MappedBlock:
         """The block, computed once even when several threads want it, and kept while the next few are in use."""
@@ -201,7 +275,32 @@ class Stream(BatchStream):
                 future.set_exception(error)
         return future.result()
 
+    def progress(self) -> int:
+        return self._written
+
+    def at_work(self) -> str:
+        with self._lock:
+            blocks = ", ".join(map(str, sorted(self._writing))) or "none"
+        return f"source {self.source.name}, seed {self.seed}, split {self.split}, block {blocks}"
+
     def _make_block(self, index: int) -> _MappedBlock:
+        with self._lock:
+            self._writing.add(index)
+        try:
+            return self._write_block(index)
+        except UpriorError:
+            raise  # says already what to change
+        except (Exception, SystemExit) as error:
+            raise SourceError(
+                f"source {self.source.name} failed at seed {self.seed}, split {self.split}, block {index} "
+                f"({self.block_rows} x {self.length}): {type(error).__name__}: {error} {place_of(error)}"
+            ) from error
+        finally:
+            with self._lock:
+                self._writing.discard(index)
+                self._written += 1
+
+    def _write_block(self, index: int) -> _MappedBlock:
         block = self.source.block(self.seed, index, rows=self.block_rows, length=self.length, split=self.split)
         tokens = self.vocabulary.map_rows(block.tokens, self.source.alphabet_size, self._key, index)
         order = generator(self._key, "row order", index).permutation(self.block_rows)
@@ -209,10 +308,10 @@ class Stream(BatchStream):
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker process gets the stream without its cache (a lock cannot travel)."""
-        return {**self.__dict__, "_blocks": None, "_lock": None}
+        return {**self.__dict__, "_blocks": None, "_lock": None, "_writing": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _blocks=OrderedDict(), _lock=threading.Lock())
+        self.__dict__.update(state, _blocks=OrderedDict(), _lock=threading.Lock(), _writing=set())
 
 
 class _MappedBlock:
@@ -227,11 +326,26 @@ class _MappedBlock:
     ) -> None:
         self.tokens, self.scored, self.floor_nats, self.order = tokens, scored, floor_nats, order
 
-    def rows(self, positions: NDArray[np.int64]) -> Batch:
+    def rows(self, positions: NDArray[np.integer[Any]]) -> Batch:
         chosen = self.order[positions]
         tokens = self.tokens[chosen]
         scored = np.ones(tokens.shape, dtype=np.bool_) if self.scored is None else self.scored[chosen]
         return Batch(tokens, scored, None if self.floor_nats is None else self.floor_nats[chosen])
+
+
+def _gather(
+    numbers: NDArray[np.integer[Any]], size: int, read: Callable[[int, NDArray[np.integer[Any]]], Batch]
+) -> Batch:
+    """Rows by number, group by group: ``read(g, places)`` gives rows ``g * size + places``."""
+    groups = numbers // size
+    batch = _join([read(int(g), numbers[groups == g] % size) for g in np.unique(groups)])
+    order = np.argsort(groups, kind="stable")  # how the parts stand now
+    return batch if (np.diff(groups) >= 0).all() else _take(batch, np.argsort(order))
+
+
+def _take(batch: Batch, which: slice | NDArray[np.integer[Any]]) -> Batch:
+    floors = None if batch.floor_nats is None else batch.floor_nats[which]
+    return Batch(batch.tokens[which], batch.scored[which], floors)
 
 
 def _join(parts: list[Batch]) -> Batch:
