@@ -28,7 +28,7 @@ from uprior.train import checkpoint
 from uprior.train.hardware import autocast, device, resolve_precision
 from uprior.train.log import RunLog
 from uprior.train.loss import scored_sum
-from uprior.train.optimizer import make_optimizer
+from uprior.train.optimizer import make_optimizer, set_rate
 from uprior.train.progress import Reporter
 from uprior.train.settings import Training
 from uprior.types import Batch
@@ -150,8 +150,7 @@ def _step(
         nats.append(token_nats)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
     if math.isfinite(loss_sum) and bool(torch.isfinite(norm)):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(optimizer, rate)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepRecord(loss_sum / total, _above_floor(batch, torch.cat(nats).cpu().numpy()), float(norm))

@@ -27,6 +27,10 @@ class Training(Spec):
     weight_decay: float = parameter(0.1, "decoupled weight decay on matrices", low=0.0, high=10.0)
     beta1: float = parameter(0.9, "AdamW, decay of the mean", low=0.0, high=0.9999)
     beta2: float = parameter(0.95, "AdamW, decay of the variance", low=0.0, high=0.99999)
+    base_width: int = parameter(
+        0, "width of the model that the learning rate was found on (muP); 0: no transfer", low=0, high=1 << 20
+    )
+    base_head_size: int = parameter(0, "size of its attention heads; 0: as here", low=0, high=1 << 16)
     clip: float = parameter(1.0, "largest global gradient norm", low=1e-6, high=1e9)
     micro_batch: int = parameter(0, "rows per forward pass; 0 means the whole batch", low=0, high=1 << 20)
     precision: str = parameter(
