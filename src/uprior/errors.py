@@ -3,6 +3,7 @@
     UpriorError (a ValueError)
     ├── SpecError             a field of a spec, or an argument, has an impossible value
     ├── UnknownNameError      no source, model, corpus, option of that name; says the nearest one
+    ├── SourceError           a source failed, or hangs, while it wrote a block
     ├── CorpusError           real data is missing, empty, unreadable or too short
     ├── CheckpointError       a checkpoint is absent, damaged, or does not fit
     ├── RunDirectoryError     a run directory is in use, or holds another run
@@ -16,7 +17,9 @@ with status 2; a bug of ours shows as any other exception, with its traceback.
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UpriorError(ValueError):
@@ -29,6 +32,10 @@ class SpecError(UpriorError):
 
 class UnknownNameError(UpriorError):
     """There is no thing of that name."""
+
+
+class SourceError(UpriorError):
+    """A source failed, or hangs, while it wrote a block; names source, seed and block."""
 
 
 class CorpusError(UpriorError):
@@ -52,6 +59,12 @@ class MissingExtraError(UpriorError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; type: pip install 'uprior[{extra}]'")
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised, as ``(file.py, line 12)``: what a one-line message keeps of a traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else "(place unknown)"
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UnknownNameError:
