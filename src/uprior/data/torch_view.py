@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
+from uprior.data.batches import share
 from uprior.data.random_access import RowSource, fields
-from uprior.data.stream import share
 from uprior.errors import SpecError
 
 if TYPE_CHECKING:
