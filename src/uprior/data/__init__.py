@@ -1,7 +1,6 @@
 """Maps on integers: which row stands where in which batch, and which id a symbol gets."""
 
-from uprior.data.batches import share
 from uprior.data.stream import CorpusStream, Stream
 from uprior.data.vocabulary import Vocabulary
 
-__all__ = ["CorpusStream", "Stream", "Vocabulary", "share"]
+__all__ = ["CorpusStream", "Stream", "Vocabulary"]

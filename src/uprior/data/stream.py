@@ -6,43 +6,26 @@ number of threads, workers or micro-batches changes which samples are in a step.
 
 from __future__ import annotations
 
-import concurrent.futures
 import hashlib
-import queue
 import threading
-import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Generator, Mapping
+from collections import OrderedDict
+from collections.abc import Generator, Mapping
 from concurrent.futures import Future
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uprior import sources
 from uprior.corpora import Corpus
+from uprior.data.ahead import Ahead
+from uprior.data.batches import gather, take
+from uprior.data.batches import share as share
 from uprior.data.vocabulary import Vocabulary
 from uprior.errors import CorpusError, SourceError, SpecError, UpriorError, place_of
 from uprior.rng import generator
 from uprior.sources import Source
 from uprior.types import SPLITS, Batch
-
-
-def share(batch: Batch, rank: int, world_size: int) -> Batch:
-    """The rows of a global batch [B, T] that process ``rank`` of ``world_size`` works on: a view, in order, none twice.
-
-    Which samples are in a step never depends on the number of processes, only who works on them. Where ``world_size`` does
-    not divide B, shares differ by one row (some are empty where it exceeds B), so a loss is to be divided by what the
-    *global* batch scores, never by the share's own count. SpecError unless 0 <= rank < world_size.
-
-    >>> whole = Batch(np.arange(10).reshape(5, 2), np.ones((5, 2), dtype=np.bool_))
-    >>> [share(whole, rank, 2).tokens[:, 0].tolist() for rank in range(2)]
-    [[0, 2], [4, 6, 8]]
-    """
-    if not 0 <= rank < world_size:
-        raise SpecError(f"share: rank = {rank} of {world_size} is not allowed; allowed: 0 <= rank < world_size")
-    rows = batch.tokens.shape[0]
-    return _take(batch, slice(rank * rows // world_size, (rank + 1) * rows // world_size))
 
 
 class BatchStream:
@@ -68,7 +51,7 @@ class BatchStream:
 
     def rows(self, numbers: NDArray[np.integer[Any]]) -> Batch:
         """Rows by number, in any order: row j is row ``j % batch_size`` of batch ``j // batch_size``; j >= 0."""
-        return _gather(numbers, self.batch_size, lambda step, places: _take(self.batch(step), places))
+        return gather(numbers, self.batch_size, lambda step, places: take(self.batch(step), places))
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values from which the same stream can be made again."""
@@ -91,7 +74,7 @@ class BatchStream:
 
         What goes wrong in a thread is raised here. Raises SourceError when nothing moves for ``patience`` seconds.
         """
-        with _Ahead(self, start, stop, threads, ahead) as pending:
+        with Ahead(self, start, stop, threads, ahead) as pending:
             yield from pending
 
     def progress(self) -> int:
@@ -131,67 +114,6 @@ class BatchStream:
         from uprior.data.torch_view import TorchRows
 
         return TorchRows(self, steps)
-
-
-class _Ahead:
-    """Computes a stream's batches ahead of their use, in daemon threads: one that never returns delays nobody's exit."""
-
-    # Seconds that closing waits for the block being written: no thread is left at work for nothing, unless it hangs.
-    GRACE: ClassVar[float] = 2.0
-
-    def __init__(self, stream: BatchStream, start: int, stop: int | None, threads: int, ahead: int) -> None:
-        self.stream, self.next, self.stop, self.ahead = stream, start, stop, max(1, ahead)
-        self.tasks: queue.SimpleQueue[tuple[int, Future[Batch]] | None] = queue.SimpleQueue()
-        self.pending: deque[tuple[int, Future[Batch]]] = deque()
-        self.threads = [
-            threading.Thread(target=self._work, name=f"uprior-data-{n}", daemon=True) for n in range(max(1, threads))
-        ]
-
-    def __enter__(self) -> Generator[Batch, None, None]:
-        for thread in self.threads:
-            thread.start()
-        return self._run()
-
-    def __exit__(self, *_: object) -> None:
-        for _step, future in self.pending:
-            future.cancel()
-        for _thread in self.threads:
-            self.tasks.put(None)
-        deadline = time.monotonic() + self.GRACE
-        for thread in self.threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _work(self) -> None:
-        while (task := self.tasks.get()) is not None:
-            step, future = task
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                future.set_result(self.stream.batch(step))
-            except BaseException as error:
-                future.set_exception(error)
-
-    def _run(self) -> Generator[Batch, None, None]:
-        while True:
-            while len(self.pending) < self.ahead and (self.stop is None or self.next < self.stop):
-                self.pending.append((self.next, Future()))
-                self.tasks.put(self.pending[-1])
-                self.next += 1
-            if not self.pending:
-                return
-            yield self._wait(*self.pending.popleft())
-
-    def _wait(self, step: int, future: Future[Batch]) -> Batch:
-        while True:
-            before = self.stream.progress()
-            done, _ = concurrent.futures.wait([future], timeout=self.stream.patience)
-            if done:
-                return future.result()
-            if self.stream.progress() == before:
-                raise SourceError(
-                    f"the batch of step {step} made no progress for {self.stream.patience:g} seconds: {self.stream.at_work()} "
-                    "hangs; mend the source, or set a larger stream.patience (seconds) if it is only slow"
-                )
 
 
 class Stream(BatchStream):
@@ -255,7 +177,7 @@ class Stream(BatchStream):
         return self.rows(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
 
     def rows(self, numbers: NDArray[np.integer[Any]]) -> Batch:
-        return _gather(numbers, self.block_rows, lambda index, places: self._block(index).rows(places))
+        return gather(numbers, self.block_rows, lambda index, places: self._block(index).rows(places))
 
     def _block(self, index: int) -> _MappedBlock:
         """The block, computed once even when several threads want it, and kept while the next few are in use."""
@@ -331,35 +253,6 @@ class _MappedBlock:
         tokens = self.tokens[chosen]
         scored = np.ones(tokens.shape, dtype=np.bool_) if self.scored is None else self.scored[chosen]
         return Batch(tokens, scored, None if self.floor_nats is None else self.floor_nats[chosen])
-
-
-def _gather(
-    numbers: NDArray[np.integer[Any]], size: int, read: Callable[[int, NDArray[np.integer[Any]]], Batch]
-) -> Batch:
-    """Rows by number, group by group: ``read(g, places)`` gives rows ``g * size + places``."""
-    groups = numbers // size
-    batch = _join([read(int(g), numbers[groups == g] % size) for g in np.unique(groups)])
-    order = np.argsort(groups, kind="stable")  # how the parts stand now
-    return batch if (np.diff(groups) >= 0).all() else _take(batch, np.argsort(order))
-
-
-def _take(batch: Batch, which: slice | NDArray[np.integer[Any]]) -> Batch:
-    floors = None if batch.floor_nats is None else batch.floor_nats[which]
-    return Batch(batch.tokens[which], batch.scored[which], floors)
-
-
-def _join(parts: list[Batch]) -> Batch:
-    if len(parts) == 1:
-        return parts[0]
-    floors = [
-        np.full(p.tokens.shape, np.nan, dtype=np.float32) if p.floor_nats is None else p.floor_nats for p in parts
-    ]
-    known = any(p.floor_nats is not None for p in parts)
-    return Batch(
-        np.concatenate([p.tokens for p in parts]),
-        np.concatenate([p.scored for p in parts]),
-        np.concatenate(floors) if known else None,
-    )
 
 
 class CorpusStream(BatchStream):
