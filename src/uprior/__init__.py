@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from uprior.comparing import Comparison as Comparison
     from uprior.comparing import compare as compare
+    from uprior.data.export import export as export
+    from uprior.data.shard_stream import read_shards as read_shards
     from uprior.data.stream import CorpusStream as CorpusStream
     from uprior.data.stream import Stream as Stream
     from uprior.data.vocabulary import Vocabulary as Vocabulary
@@ -36,8 +38,10 @@ _HOME = {
     "build": "uprior.models.presets",
     "compare": "uprior.comparing",
     "evaluate": "uprior.experiment",
+    "export": "uprior.data.export",
     "load": "uprior.models.folder:load_model",
     "pretrain": "uprior.experiment",
+    "read_shards": "uprior.data.shard_stream",
 }
 
 __all__ = [
@@ -49,8 +53,10 @@ __all__ = [
     "build",
     "compare",
     "evaluate",
+    "export",
     "load",
     "pretrain",
+    "read_shards",
 ]
 
 

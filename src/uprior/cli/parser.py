@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from uprior.cli import catalogue, runs
+from uprior.cli import catalogue, exporting, runs
 
 Handler = Callable[[argparse.Namespace, dict[str, str]], int]
 
@@ -78,6 +78,11 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     run.add_argument("study", nargs="?", help="name of the study")
     run.add_argument("--out", type=Path, help="run directory (runs/STUDY)")
     run.add_argument("--eval", nargs="+", default=[], metavar="FILE", help="further real data to evaluate on")
+
+    export = command(
+        "export", exporting.export, "a source's rows as files for other trainers; again: go on", as_json=True
+    )
+    exporting.add_arguments(export, _count)
 
     report = command("report", runs.report, "one HTML page of everything below a run directory")
     report.add_argument("run", type=Path, help="a run directory, or a folder of them")
