@@ -1,8 +1,8 @@
 """Width transfer: maximal update parametrisation (muP) of any causal model of ``transformers``, without touching its code.
 
-A learning rate found at a small *base* width is then near the best one at a larger width, because every activation moves by the same
-amount per step at every width (Yang et al. 2022, Tensor Programs V, arXiv 2203.03466). What a parameter gets, under AdamW,
-with r = base width / width and s = the base model's initial standard deviation / this model's:
+A learning rate found at a small *base* width is then near the best one at a larger width, because every activation moves
+by the same amount per step at every width (Yang et al. 2022, Tensor Programs V, arXiv 2203.03466). What a parameter gets,
+under AdamW, with r = base width / width and s = the base model's initial standard deviation / this model's:
 
 | parameter | initial weights x | learning rate x |
 |---|---|---|
@@ -13,11 +13,11 @@ with r = base width / width and s = the base model's initial standard deviation 
 | last norm, where the readout is the embedding table (tied) | r | r |
 | what makes the queries, where heads grow with the width | sqrt(base head size / head size) | the same |
 
-These are the paper's tables 3 and 8 with every multiplier folded into weights and learning rates: AdamW moves a parameter by its learning rate
-whatever the size of its gradient, so scaling a weight and its rate alike *is* the multiplier. A tied table cannot be scaled so (it must
-move by the full rate as an input), but the gain and bias of the last norm can: scaled by r, they are the readout multiplier. In the
-same way the factor between 1/sqrt(d) and 1/d attention goes into the queries. So the saved checkpoint holds
-everything, and plain ``transformers`` computes the same logits. At the base width every factor is 1 and nothing changes.
+These are the paper's tables 3 and 8 with every multiplier folded into weights and learning rates: AdamW moves a parameter by
+its learning rate whatever the size of its gradient, so scaling a weight and its rate alike *is* the multiplier. A tied table
+cannot be scaled so (as an input it must move by the full rate), but the gain and bias of the last norm can: scaled by r,
+they are the readout multiplier. In the same way the factor between 1/sqrt(d) and 1/d attention goes into the queries. So the
+saved checkpoint holds everything, and plain ``transformers`` computes the same logits. At the base width every factor is 1.
 
 Width is what transfers. Depth, batch size and number of steps are not covered; inner width and number of heads should keep their
 proportion to the width.
@@ -145,8 +145,8 @@ def _last_norm(model: Any, width: int) -> nn.Module:
     ]
     if not norms:
         raise SpecError(
-            f"width transfer: {type(model).__name__} reads out with its embedding table and has no last norm whose gain could hold "
-            "the factor; untie the readout: tie_word_embeddings=False"
+            f"width transfer: {type(model).__name__} reads out with its embedding table and has no last norm whose gain "
+            "could hold the factor; untie the readout: tie_word_embeddings=False"
         )
     return norms[-1]
 
@@ -161,8 +161,8 @@ def _query_names(model: Any) -> Iterator[str]:
             by_parent.setdefault(parent, {})[leaf] = module
     if not by_parent:
         raise SpecError(
-            f"width transfer: {type(model).__name__} makes queries, keys and values with one matrix, so heads must keep their size; "
-            f"use a base model with heads of {head_size(model)}"
+            f"width transfer: {type(model).__name__} makes queries, keys and values with one matrix, so heads must keep "
+            f"their size; use a base model with heads of {head_size(model)}"
         )
     for parent, found in by_parent.items():
         leaf = "q_norm" if "q_norm" in found else next(iter(found))

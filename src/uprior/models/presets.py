@@ -55,15 +55,16 @@ def build(name: str, *, vocab: int = 256, context: int = 512, seed: int = 0) -> 
     for what, value in (("vocab", vocab), ("context", context)):
         if value < 2:
             raise SpecError(f"model {name}: {what} = {value} is not allowed; allowed: a whole number from 2")
-    return _seeded(config_of(PRESETS[name], vocab, context), seed)
+    return from_config(config_of(PRESETS[name], vocab, context), seed)
 
 
 def fresh_like(model: Any, *, seed: int) -> Any:
     """A model of the same configuration with fresh weights, a pure function of configuration and seed."""
-    return _seeded(copy.deepcopy(model.config), seed)
+    return from_config(copy.deepcopy(model.config), seed)
 
 
-def _seeded(config: Any, seed: int) -> Any:
+def from_config(config: Any, seed: int) -> Any:
+    """A fresh model of a ``transformers`` configuration, its weights a pure function of configuration and seed."""
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):
