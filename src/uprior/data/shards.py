@@ -177,8 +177,9 @@ def check_folder(plan: Plan) -> None:
             different = ["fingerprint", *different]
         if different:
             key = different[0]
+            held, wanted = (str(record.get(key))[:16] for record in (there, mine))
             raise RunDirectoryError(
-                f"{plan.out} holds another export: its {key} is {str(there.get(key))[:16]}, not {str(mine[key])[:16]}; choose another --out"
+                f"{plan.out} holds another export: its {key} is {held}, not {wanted}; choose another --out"
             )
 
 
