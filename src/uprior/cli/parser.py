@@ -106,6 +106,13 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--seed", type=int, default=0, help="seed of weights and data (0)")
     sub.add_argument("--learning-rate", type=float, default=1e-3, help="peak learning rate (0.001)")
+    sub.add_argument(
+        "--base-width",
+        type=_count,
+        default=0,
+        help="width of the model the rate was found on (muP); 0: no transfer (0)",
+    )
+    sub.add_argument("--base-head-size", type=_count, default=0, help="size of its attention heads; 0: as here (0)")
     sub.add_argument("--schedule", default="constant", help="constant, cosine or wsd (constant)")
     sub.add_argument("--warmup-steps", type=_count, default=20, help="steps of linear rise (20)")
     sub.add_argument("--weight-decay", type=float, default=0.1, help="on matrices (0.1)")

@@ -20,6 +20,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.data.vocabulary import Vocabulary
     from uprior.experiment import pretrain
     from uprior.models import PRESETS, build, load_model
+    from uprior.models.mup import rescale_
 
     _set_threads(arguments)
     vocabulary = Vocabulary(size=arguments.vocab, mapping=arguments.vocab_map)
@@ -29,9 +30,21 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     name = split_text(arguments.model)[0]
     if name in PRESETS or not Path(arguments.model).exists():
         model = build(arguments.model, vocab=arguments.vocab, context=arguments.context, seed=arguments.seed)
+        if arguments.base_width:
+            rescale_(model, arguments.base_width, base_head_size=arguments.base_head_size)
     else:
         model = load_model(arguments.model)
-    fields = ("learning_rate", "schedule", "warmup_steps", "weight_decay", "clip", "micro_batch", "precision")
+    fields = (
+        "learning_rate",
+        "schedule",
+        "warmup_steps",
+        "weight_decay",
+        "clip",
+        "micro_batch",
+        "precision",
+        "base_width",
+        "base_head_size",
+    )
     result = pretrain(
         model, stream, tokens=arguments.tokens, steps=arguments.steps, out=arguments.out,
         evaluate_on=arguments.eval if arguments.evaluations else (), evaluations=arguments.evaluations,

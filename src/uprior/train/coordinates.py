@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import linear_regression
 from typing import Any
 
-import numpy as np
 import torch
 
 from uprior.train.loss import scored_sum
@@ -64,7 +64,7 @@ def slopes(records: Sequence[dict[str, Any]], what: str) -> dict[tuple[int, str]
         if record[what] > 0:
             point = (math.log2(record["width"]), math.log2(record[what]))
             points.setdefault((record["step"], record["where"]), []).append(point)
-    return {key: float(np.polyfit(*np.array(found).T, 1)[0]) for key, found in points.items()}
+    return {key: linear_regression(*zip(*found, strict=True)).slope for key, found in points.items()}
 
 
 @torch.no_grad()
