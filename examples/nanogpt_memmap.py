@@ -46,4 +46,6 @@ with tempfile.TemporaryDirectory() as folder:
         x, y = get_batch(path, step)
         tokens = torch.from_numpy(stream.batch(step).tokens)
         assert torch.equal(x, tokens[:, :-1]) and torch.equal(y, tokens[:, 1:])
-print(f"{STEPS * ROWS} rows in {2 * STEPS * ROWS * LENGTH:,} bytes; inputs and targets of every step as the stream gives them")
+print(
+    f"{STEPS * ROWS} rows in {2 * STEPS * ROWS * LENGTH:,} bytes; inputs and targets of every step as the stream gives them"
+)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from transformers import TrainerCallback
 
 from uprior.errors import SpecError
+from uprior.rng import digest
 
 if TYPE_CHECKING:
     from uprior.data.stream import BatchStream
@@ -20,8 +22,11 @@ class SeekCallback(TrainerCallback):  # type: ignore[misc]
 
     ``arguments`` need ``max_steps`` (the stream has no end), ``ignore_data_skip=True`` (the trainer would otherwise read all that
     was read before, once more) and per_device_train_batch_size * gradient_accumulation_steps * processes equal to the
-    stream's batch size; SpecError if not. Resuming is exact and costs nothing: the trainer restores its step, and
-    the rows are sought from there. Model and optimiser are the trainer's business. Needs the extra ``accelerate``.
+    stream's batch size; SpecError if not. Resuming is exact and costs nothing: the trainer restores weights, optimiser and step,
+    and the rows are sought from there. Needs the extra ``accelerate``.
+
+    Dropout of a step becomes a function of (arguments.seed, step, process): opening a loader draws from torch's generator, so
+    that a resumed trainer would otherwise go on from another random state than the one it saved.
     """
 
     def __init__(self, stream: BatchStream, start: int = 0) -> None:
@@ -43,3 +48,7 @@ class SeekCallback(TrainerCallback):  # type: ignore[misc]
                 "computes ahead)"
             )
         self.rows.seek(self.start + state.global_step)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        key = digest("dropout", args.seed, self.start + state.global_step, args.process_index)
+        torch.manual_seed(int.from_bytes(key[:7], "little"))
