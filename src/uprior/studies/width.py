@@ -25,7 +25,7 @@ CONTEXT = 64
 
 
 class Width(Study):
-    """Does a learning rate carry over to a wider model? Coordinate check and sweep, with muP and without (8 minutes).
+    """Does a learning rate carry over to a wider model? Coordinate check and sweep, with muP and without (11 minutes).
 
     Llama models of one depth and one head size, tied, on ``dyck``, batches of 8 x 64 tokens, float32. "Standard" is what the
     presets do: matrices start at N(0, 1/width), one learning rate for all. At the base width both are the same, so it runs once.
@@ -38,7 +38,7 @@ class Width(Study):
     check_widths: tuple[int, ...] = (32, 64, 128, 256)
     check_rate, check_steps = 0.01, 5
     sweep_widths: tuple[int, ...] = (64, 256)
-    rates: tuple[float, ...] = tuple(2.0**-k for k in range(10, 4, -1))
+    rates: tuple[float, ...] = tuple(2.0**-k for k in range(12, 4, -1))
     steps = 200
 
     def run(self, out: Path, *, evaluate_on: Sequence[str] = ()) -> None:
