@@ -9,7 +9,7 @@ import uprior
 
 ROOT = Path(uprior.__file__).parent
 LAYERS = {
-    0: ("rng", "spec", "types", "errors", "files"),
+    0: ("rng", "spec", "types", "errors", "files", "progress"),
     1: ("sources", "corpora", "models"),
     2: ("data", "bench"),
     3: ("train", "evals", "statistics", "environment"),

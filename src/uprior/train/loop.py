@@ -24,12 +24,12 @@ from uprior.data.stream import BatchStream
 from uprior.errors import TrainingError
 from uprior.files import read_lines
 from uprior.models.folder import load_model, save_model
+from uprior.progress import Reporter
 from uprior.train import checkpoint
 from uprior.train.hardware import autocast, device, resolve_precision
 from uprior.train.log import RunLog
 from uprior.train.loss import scored_sum
 from uprior.train.optimizer import make_optimizer, set_rate
-from uprior.train.progress import Reporter
 from uprior.train.settings import Training
 from uprior.types import Batch
 
