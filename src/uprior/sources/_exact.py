@@ -29,13 +29,33 @@ def kernel(function: Function) -> Function:
     once. What is kept on disk is renewed when the kernel's own file changes, not when a file it takes functions
     from does: after an edit of this file, remove ``__pycache__``.
     """
-    return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    options = {"cache": True, "nogil": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    return cast(Function, numba.njit(**options)(function))
+
+
+def internal(function: Function) -> Function:
+    """The same for functions that only kernels call: no way in from Python, whose compilation takes a quarter of the time.
+
+    A call from Python ends the process.
+    """
+    options = {
+        "cache": True,
+        "nogil": True,
+        "error_model": "numpy",
+        "no_cfunc_wrapper": True,
+        "no_cpython_wrapper": True,
+    }
+    return cast(Function, numba.njit(**options)(function))
 
 
 def inlined(function: Function) -> Function:
     """The same for small functions that are written out where they are used."""
     return cast(Function, numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")(function))
 
+
+# For integer arguments of kernels, which are compiled again for every literal.
+NONE: Any = np.int64(0)
+ONE: Any = np.int64(1)
 
 # A token whose logit is this many nats below the largest is never written: the distribution is cut there, and the
 # probabilities reported are those of the cut distribution. e^-17 is about the resolution of float32.
@@ -110,7 +130,7 @@ def add_product(out: Floats, left: Floats, right: Floats, rows: int) -> None:
                 o[j] = o[j] + a * wa[j]
 
 
-@kernel
+@internal
 def _add_product_4(p: Floats, q: Floats, r: Floats, s: Floats, left: Floats, right: Floats, row: int) -> None:
     """The same for the four rows p, q, r, s of the result, which belong to rows row..row+3 of ``left``."""
     inner = right.shape[0]
@@ -136,13 +156,15 @@ def _add_product_4(p: Floats, q: Floats, r: Floats, s: Floats, left: Floats, rig
             s[j] = s[j] + sa * a
 
 
-@kernel
+@internal
 def largest(values: Floats) -> Any:
     """The largest of a row of float32: sixteen running maxima, as a single one would be a chain of comparisons."""
     size = values.shape[0]
     found = values[0]
     if size >= 16:
-        lanes = values[:16].copy()
+        lanes = np.empty(16, dtype=np.float32)
+        for lane in range(16):
+            lanes[lane] = values[lane]
         for first in range(16, size - 15, 16):
             for lane in range(16):
                 value = values[first + lane]
@@ -189,7 +211,10 @@ def chance_of(logits: Floats, temperature: Any, token: int) -> Any:
     """The probability with which ``choose`` takes this token."""
     top, total = largest(logits), 0.0
     if temperature == 0:
-        return 1.0 if np.argmax(logits) == token else 0.0
+        first = 0
+        while logits[first] < top:
+            first += 1
+        return 1.0 if first == token else 0.0
     threshold = top - CUT_NATS * temperature
     for j in range(logits.shape[0]):
         if logits[j] >= threshold:
