@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.rng import generator
+from uprior.sources._autoregressive import copy_rows
 from uprior.sources._base import Draw, machine_of_row
 from uprior.sources._exact import (
     Floats,
@@ -17,6 +18,7 @@ from uprior.sources._exact import (
     chance_of,
     choose,
     exp,
+    internal,
     kernel,
     normal_quantiles,
     random_words,
@@ -101,9 +103,11 @@ class RandomTransformer(MachineSource):
         rng, mask = draw("weights"), ("off", "chance", "underflow").index(self.mask)
         for m in range(machines):
             mine = slice(m, rows, machines)  # as machine_of_row deals them
-            logits = _forward(self._weights(rng, length), condition[mine], self.heads)
+            # Contiguous whatever the number of machines: one layout, one compilation.
+            parents, own_uniform = np.ascontiguousarray(condition[mine]), np.ascontiguousarray(uniform[:, mine])
+            logits = _forward(self._weights(rng, length), parents, self.heads)
             temperature = np.float32(self.temperature)
-            tokens[mine], chance[mine] = _emit(logits, condition[mine], uniform[:, mine], temperature, mask)
+            tokens[mine], chance[mine] = _emit(logits, parents, own_uniform, temperature, mask)
         floor = np.maximum(-np.log(chance), 0).astype(np.float32)
         return Block(tokens=tokens, machine=draw.machine_ids(local), floor_nats=floor)
 
@@ -170,36 +174,51 @@ def _forward(weights: Weights, condition: Tokens, heads: int) -> Any:
     x = np.empty((count, width), dtype=np.float32)
     for row in range(rows):
         for t in range(length):
-            x[row * length + t] = weights.tokens[condition[row, t]] + weights.positions[t]
+            line, token, position = x[row * length + t], weights.tokens[condition[row, t]], weights.positions[t]
+            for j in range(width):
+                line[j] = token[j] + position[j]
     qkv, inner = np.empty((count, 3 * width), dtype=np.float32), np.empty((count, 4 * width), dtype=np.float32)
     seen = np.empty((count, width), dtype=np.float32)
     for layer in range(weights.unify.shape[0]):
-        qkv[:] = 0
+        for i in range(count):
+            for j in range(3 * width):
+                qkv[i, j] = 0
         add_product(qkv, x, weights.qkv[layer], count)
         for row in range(rows):
             here = slice(row * length, (row + 1) * length)
             for head in range(heads):
                 _attend(qkv[here], seen[here], head, width // heads)
-        for i in range(count):
-            x[i] += weights.unify_bias[layer]
+        _add(x, weights.unify_bias[layer])
         add_product(x, seen, weights.unify[layer], count)
         normalise(x)
-        inner[:] = weights.up_bias[layer]
+        copy_rows(inner, weights.up_bias[layer : layer + 1])
         add_product(inner, x, weights.up[layer], count)
         for i in range(count):
             line = inner[i]
             for j in range(line.shape[0]):
                 line[j] = line[j] if line[j] > 0 else np.float32(0)
-            x[i] += weights.down_bias[layer]
+        _add(x, weights.down_bias[layer])
         add_product(x, inner, weights.down[layer], count)
         normalise(x)
     logits = np.empty((count, weights.output.shape[1]), dtype=np.float32)
-    logits[:] = weights.output_bias
+    for i in range(count):
+        line = logits[i]
+        for j in range(line.shape[0]):
+            line[j] = weights.output_bias[j]
     add_product(logits, x, weights.output, count)
     return logits
 
 
-@kernel
+@internal
+def _add(x: Floats, bias: Floats) -> None:
+    """Add bias [W] to each line of x [N, W]."""
+    for i in range(x.shape[0]):
+        line = x[i]
+        for j in range(line.shape[0]):
+            line[j] += bias[j]
+
+
+@internal
 def _attend(qkv: Floats, seen: Floats, head: int, wide: int) -> None:
     """Causal attention of one head over one row: from qkv [T, 3 W] into this head's part of seen [T, W].
 
@@ -208,18 +227,30 @@ def _attend(qkv: Floats, seen: Floats, head: int, wide: int) -> None:
     """
     length, width = seen.shape
     first = head * wide
-    query = (qkv[:, first : first + wide] / np.sqrt(np.float32(wide))).T.copy()
-    keys = qkv[:, width + first : width + first + wide].copy()
-    values = qkv[:, 2 * width + first : 2 * width + first + wide].T.copy()
+    root = np.sqrt(np.float32(wide))
+    query, keys, values = (
+        np.empty((wide, length), dtype=np.float32),
+        np.empty((length, wide), dtype=np.float32),
+        np.empty((wide, length), dtype=np.float32),
+    )
+    for t in range(length):
+        line, key = qkv[t], keys[t]
+        for j in range(wide):
+            query[j, t] = line[first + j] / root
+            key[j] = line[width + first + j]
+            values[j, t] = line[2 * width + first + j]
     share = np.zeros((length, length), dtype=np.float32)
     add_product(share, keys, query, length)
-    top, total = share[0].copy(), np.zeros(length, dtype=np.float32)
+    top, total = np.empty(length, dtype=np.float32), np.empty(length, dtype=np.float32)
+    for t in range(length):
+        top[t], total[t] = share[0, t], 0
     for s in range(1, length):
         line, best = share[s, s:], top[s:]
         for t in range(line.shape[0]):
             best[t] = line[t] if line[t] > best[t] else best[t]
     for s in range(length):
-        share[s, :s] = 0
+        for t in range(s):
+            share[s, t] = 0
         line, best, whole = share[s, s:], top[s:], total[s:]
         for t in range(line.shape[0]):
             line[t] = exp(line[t] - best[t])
@@ -235,7 +266,7 @@ def _attend(qkv: Floats, seen: Floats, head: int, wide: int) -> None:
             seen[t, first + j] = mixed[j, t] / total[t]
 
 
-@kernel
+@internal
 def normalise(x: Floats) -> None:
     """Layer normalisation of each line of x [N, W], in place, without weights."""
     width = np.float32(x.shape[1])
