@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from uprior.sources._autoregressive import Autoregressive, copy_rows
 from uprior.sources._exact import (
+    ONE,
     Floats,
     add_product,
     choose,
+    internal,
     kernel,
     normal_quantiles,
     random_words,
@@ -103,20 +105,22 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
     of_condition, slot_of_condition = tabulate(weights.embedding, weights.inputs[1], condition)
     # What a token of its own adds to the gates is computed when it is first written: regular machines use few.
     of_token = np.empty((min(size, rows * length), wide), dtype=np.float32)
-    slot_of_token = np.full(size, -1, dtype=np.int64)
+    slot_of_token = np.empty(size, dtype=np.int64)
+    for token in range(size):
+        slot_of_token[token] = -1
     used = 0
     state = np.zeros((layers, rows, hidden), dtype=np.float32)
     enter, again = np.empty((rows, wide), dtype=np.float32), np.empty((rows, wide), dtype=np.float32)
     logits = np.empty((rows, size), dtype=np.float32)
-    head_bias = weights.head_bias.reshape(1, size)
     near, weight = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.float32)
     for t in range(1, length):
         for row in range(rows):
             before = tokens[row, t - 1]
             if slot_of_token[before] < 0:
                 slot_of_token[before] = used
-                of_token[used] = 0
-                add_product(of_token[used : used + 1], weights.embedding[before : before + 1], weights.inputs[0], 1)
+                for j in range(wide):
+                    of_token[used, j] = 0
+                add_product(of_token[used : used + 1], weights.embedding[before : before + 1], weights.inputs[0], ONE)
                 used += 1
             own, other = of_token[slot_of_token[before]], of_condition[slot_of_condition[condition[row, t]]]
             gate, bias = enter[row], weights.input_bias[0]
@@ -130,14 +134,17 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
             add_product(again, state[layer], weights.recurrent[layer], rows)
             _activate(enter, again, state[layer])
         if t >= given:
-            copy_rows(logits, head_bias)
+            for row in range(rows):
+                line = logits[row]
+                for j in range(size):
+                    line[j] = weights.head_bias[j]
             add_product(logits, state[layers - 1], weights.head, rows)
             for row in range(rows):
                 tokens[row, t], chance[row, t] = choose(logits[row], temperature, uniform[row, t], near, weight)
     return tokens, chance
 
 
-@kernel
+@internal
 def _activate(enter: Floats, again: Floats, state: Floats) -> None:
     """The GRU's step from gate sums of the input and of the state before [R, J] to the state [R, H]."""
     rows, hidden = state.shape

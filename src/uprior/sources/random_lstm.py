@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from uprior.sources._autoregressive import Autoregressive, copy_rows
 from uprior.sources._exact import (
+    NONE,
+    ONE,
     Floats,
     add_product,
     choose,
+    internal,
     kernel,
     normal_quantiles,
     random_words,
@@ -124,19 +127,21 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
     of_condition, slot_of_condition = tabulate(weights.embedding, weights.inputs[1], condition)
     # What a token of its own adds to the gates is computed when it is first written: regular machines use few.
     of_token = np.empty((min(size, rows * length), wide), dtype=np.float32)
-    slot_of_token = np.full(size, -1, dtype=np.int64)
+    slot_of_token = np.empty(size, dtype=np.int64)
+    for token in range(size):
+        slot_of_token[token] = -1
     used = 0
     state, cell = np.zeros((layers, rows, hidden), dtype=np.float32), np.zeros((layers, rows, hidden), dtype=np.float32)
     gates, logits = np.empty((rows, wide), dtype=np.float32), np.empty((rows, size), dtype=np.float32)
-    head_bias = weights.head_bias.reshape(1, size)
     near, weight = np.empty(size, dtype=np.int64), np.empty(size, dtype=np.float32)
     for t in range(1, length):
         for row in range(rows):
             before = tokens[row, t - 1]
             if slot_of_token[before] < 0:
                 slot_of_token[before] = used
-                of_token[used] = 0
-                add_product(of_token[used : used + 1], weights.embedding[before : before + 1], weights.inputs[0], 1)
+                for j in range(wide):
+                    of_token[used, j] = 0
+                add_product(of_token[used : used + 1], weights.embedding[before : before + 1], weights.inputs[0], ONE)
                 used += 1
             own, other = of_token[slot_of_token[before]], of_condition[slot_of_condition[condition[row, t]]]
             gate, bias = gates[row], weights.bias[0]
@@ -149,31 +154,38 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
             add_product(gates, state[layer], weights.recurrent[layer], rows)
             _activate(gates, cell[layer], state[layer])
         if t >= given:
-            copy_rows(logits, head_bias)
+            for row in range(rows):
+                line = logits[row]
+                for j in range(size):
+                    line[j] = weights.head_bias[j]
             add_product(logits, state[layers - 1], weights.head, rows)
             for row in range(rows):
                 tokens[row, t], chance[row, t] = choose(logits[row], temperature, uniform[row, t], near, weight)
     return tokens, chance
 
 
-@kernel
+@internal
 def tabulate(embedding: Floats, inputs: Floats, condition: Tokens) -> Any:
     """(table [n, J], slot [A]): what each of the n tokens that occur adds to the gates, and which line is whose."""
-    slot = np.full(embedding.shape[0], -1, dtype=np.int64)
+    slot = np.empty(embedding.shape[0], dtype=np.int64)
+    for token in range(embedding.shape[0]):
+        slot[token] = -1
     found = np.empty((min(embedding.shape[0], condition.size), embedding.shape[1]), dtype=np.float32)
-    used = 0
-    for token in condition.flat:
-        if slot[token] < 0:
-            slot[token] = used
-            for j in range(embedding.shape[1]):
-                found[used, j] = embedding[token, j]
-            used += 1
+    used = NONE
+    for row in range(condition.shape[0]):
+        for t in range(condition.shape[1]):
+            token = condition[row, t]
+            if slot[token] < 0:
+                slot[token] = used
+                for j in range(embedding.shape[1]):
+                    found[used, j] = embedding[token, j]
+                used += 1
     table = np.zeros((used, inputs.shape[1]), dtype=np.float32)
     add_product(table, found, inputs, used)
     return table, slot
 
 
-@kernel
+@internal
 def _activate(gates: Floats, cell: Floats, state: Floats) -> None:
     """The LSTM's step from gate sums [R, J] to cell and state [R, H]."""
     rows, hidden = cell.shape
