@@ -23,9 +23,14 @@ Tokens: TypeAlias = NDArray[Any]  # [T]
 # in which they were drawn, the rows of them counted in ``drawn`` of the machine.
 Words: TypeAlias = NDArray[Any]
 
+# numba compiles a function again for every literal and every width of integer that it is given.
+_FIRST_FORM: Any = np.int64(0)
+_whole: Any = np.int64
+
 
 def _compiled(function: Function) -> Function:
-    return cast(Function, njit(cache=True, nogil=True)(function))
+    """Compile for kernels alone: without a way in from Python, which takes a quarter of the time; such a call ends the process."""
+    return cast(Function, njit(cache=True, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function))
 
 
 # ------------------------------------------------------------------ drawing a machine
@@ -58,7 +63,8 @@ def _draw_chain(rng: Rng, me: Machine, length: int, into: Any) -> None:
 def _draw_code(rng: Rng, me: Machine, shuffled: NDArray[np.int64]) -> None:
     """A fresh random injection of the machine's symbols into the alphabet; ``shuffled`` is any order of all tokens."""
     code, used = me.code, 0
-    code[:] = -1
+    for i in range(len(code)):
+        code[i] = -1
     blocks = (
         (0, me.letters), (at.SECOND, me.letters * me.second_forms), (at.DIGIT, me.base), (at.LINE, 1),
         (at.SEPARATOR, max(me.separators, 1)), (at.MARK, me.marks), (at.END, me.ends),
@@ -81,7 +87,8 @@ def _draw_letters(rng: Rng, me: Machine) -> None:
     for i in range(me.letters):
         total += (i + 1.0) ** -me.letter_exponent
         me.letter_end[i] = total
-    me.letter_end[:] /= total
+    for i in range(me.letters):
+        me.letter_end[i] /= total
     for i in range(me.letters):
         for j in range(me.successors):
             me.letter_next[i, j] = _draw_letter(rng, me)
@@ -107,7 +114,8 @@ def _draw_classes(rng: Rng, me: Machine, words: Words) -> None:
             me.class_next[c, j] = _below(rng, me.classes)
         for j in range(me.suffixes):
             _draw_chain(rng, me, 1 + _below(rng, at.SUFFIX_LETTERS - 1), me.suffix[c, j])
-    words[: me.class_first[me.classes], 0] = 0
+    for word in range(me.class_first[me.classes]):
+        words[word, 0] = 0
     me.drawn = 0
 
 
@@ -145,8 +153,9 @@ def _spell(rng: Rng, me: Machine, words: Words, word: int, c: int) -> None:
     length = 0
     if me.drawn > 0 and rng.random() < me.kinship:
         kin = words[words[_below(rng, me.drawn), 1 + at.WORD_LETTERS]]
-        length = min(1 + _below(rng, kin[0]), at.WORD_LETTERS - at.SYLLABLE_LETTERS)
-        spelling[1 : 1 + length] = kin[1 : 1 + length]
+        length = min(1 + _below(rng, _whole(kin[0])), at.WORD_LETTERS - at.SYLLABLE_LETTERS)
+        for i in range(1, 1 + length):
+            spelling[i] = kin[i]
     # A code that tells words apart needs the more units the rarer the word is; ``growth`` adds units beyond that.
     branching = max(2.0, 0.5 * (me.syllables if me.syllables > 0 else me.successors))
     needed = np.log(1.0 + word - me.class_first[c]) / np.log(branching)
@@ -295,7 +304,7 @@ def _put_item(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, c: 
             chosen = ending if me.agrees[c] == 1 else _below(rng, me.suffixes)
             suffix = me.suffix[c, chosen]
             for i in range(suffix[0]):
-                _put_letter(row, tokens, me, suffix[1 + i], 0)
+                _put_letter(row, tokens, me, suffix[1 + i], _FIRST_FORM)
     while row.depth > 0 and rng.random() < me.close_rate:
         _close_bracket(row, tokens, me)
 
@@ -339,18 +348,18 @@ def _write_sentence(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Word
 def _put_field(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, t: int, f: int) -> None:
     """One field of a record: its kinds are listed in ``_language_layout``."""
     field = me.field[t, f]
-    kind, c, width = field[0], field[1], field[3]
+    kind, c, width = _whole(field[0]), _whole(field[1]), _whole(field[3])
     if me.labels == 1:
-        _put_word(rng, row, tokens, me, words, c, field[5], 0)
+        _put_word(rng, row, tokens, me, words, c, _whole(field[5]), _FIRST_FORM)
         _put(row, tokens, me.code[at.MARK])
-    if kind == at.CONSTANT:
-        _put_word(rng, row, tokens, me, words, c, field[2], 0)
-    elif kind == at.WORD:
-        _put_word(rng, row, tokens, me, words, c, _choose_word(rng, row, me, c), 0)
-    elif kind == at.CHOICE:
-        size = me.class_first[c + 1] - me.class_first[c]
-        word = me.class_first[c] + _below(rng, min(size, 2 + width))
-        _put_word(rng, row, tokens, me, words, c, word, 0)
+    if kind <= at.CHOICE:
+        word = _whole(field[2])
+        if kind == at.WORD:
+            word = _choose_word(rng, row, me, c)
+        elif kind == at.CHOICE:
+            size = _whole(me.class_first[c + 1] - me.class_first[c])
+            word = me.class_first[c] + _below(rng, min(size, 2 + width))
+        _put_word(rng, row, tokens, me, words, c, word, _FIRST_FORM)
     elif kind == at.NUMBER:
         for _ in range(1 + width):
             _put(row, tokens, me.code[at.DIGIT + _below(rng, me.base)])
@@ -372,7 +381,7 @@ def _write_record(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words)
     _put_line(row, tokens, me)
 
 
-@_compiled
+@njit(cache=True, nogil=True, no_cfunc_wrapper=True)  # type: ignore[untyped-decorator]
 def write_block(rng: Rng, machines: Any, rows: Any, words: Words, alphabet_size: int, tokens_NT: Tokens) -> None:
     """Write all rows, machine after machine; row n belongs to machine n modulo the number of machines.
 
@@ -389,7 +398,8 @@ def write_block(rng: Rng, machines: Any, rows: Any, words: Words, alphabet_size:
         for n in range(m, len(tokens_NT), len(machines)):
             tokens = tokens_NT[n]
             row.written, row.column, row.depth, row.noted = 0, 0, 0, 0
-            row.used[:] = 0
+            for c in range(at.MAX_CLASSES):
+                row.used[c] = 0
             for i in range(at.MAX_TEMPLATES * at.MAX_FIELDS * (me.templates > 0)):
                 row.value[i // at.MAX_FIELDS, i % at.MAX_FIELDS] = int(10.0 ** (4.0 * rng.random()))
             while row.written < len(tokens):
