@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uprior.terminal import print_json
 
 if TYPE_CHECKING:
-    from uprior.train.progress import Reporter
+    from uprior.progress import Reporter
 
 
 def add_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
@@ -72,6 +72,6 @@ def _say(line: str) -> None:
 
 
 def _progress(tokens: int) -> Reporter:
-    from uprior.train.progress import Reporter
+    from uprior.progress import Reporter
 
     return Reporter("export", tokens)

@@ -6,11 +6,12 @@ import copy
 import json
 import math
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,11 +25,12 @@ from uprior.data.stream import BatchStream
 from uprior.errors import RunDirectoryError, SpecError
 
 SHARD_TOKENS = 64_000_000
+MOST_TOKENS = 10**18
 MOST_STEP_TOKENS = 1 << 28  # a batch this large needs several gigabytes while it is made
 
 
 class Progress(Protocol):
-    """What is told how far an export is (``uprior.train.progress.Reporter`` is one)."""
+    """What is told how far an export is (``uprior.progress.Reporter`` is one)."""
 
     def update(self, done: int, numbers: str) -> None:
         """``done`` tokens are written; ``numbers`` is what to say beside."""
@@ -122,9 +124,9 @@ def plan_export(stream: BatchStream, out: Path, *, tokens: int, format: str, sha
     vocab = vocab_of(stream)
     dtype = formats.token_dtype(format, vocab)
     for name, value in (("tokens", tokens), ("shard_tokens", shard_tokens)):
-        if value is not None and (type(value) is not int or not 1 <= value <= 1 << 62):
+        if value is not None and (type(value) is not int or not 1 <= value <= MOST_TOKENS):
             raise SpecError(
-                f"export: {name} = {value!r} is not allowed; allowed: a whole number from 1, as in 64M or 1B"
+                f"export: {name} = {value!r} is not allowed; allowed: 1 to {MOST_TOKENS:,}, as in 64M or 1B"
             )
     # Whole blocks: then no block is computed for two shards.
     unit = math.lcm(stream.batch_size, getattr(stream, "block_rows", 1))
@@ -195,14 +197,15 @@ def _make(stream: BatchStream, plan: Plan, wanted: Sequence[int], workers: int, 
     if ray:
         from uprior.data.ray_export import make_shards
 
-        for shard in make_shards(stream, plan, wanted, workers):
-            meter.tick(_tokens(plan, shard))
+        with redirect_stdout(sys.stderr):  # Ray prints about lost workers; stdout is for results
+            for shard in make_shards(stream, plan, wanted, workers):
+                meter.tick(_tokens(plan, shard))
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="uprior-export") as pool:
         # Each shard reads a copy of the stream with a cache of blocks of its own.
         futures = [pool.submit(shards.make_shard, copy.copy(stream), plan, shard, meter.tick) for shard in wanted]
         try:
-            for future in futures:
+            for future in as_completed(futures):
                 future.result()
         except BaseException:
             meter.stopped.set()

@@ -101,7 +101,12 @@ class FlatWriter:
     def __init__(self, stem: Path, format: str, dtype: str, length: int) -> None:
         self.stem, self.format, self.length, self.rows, self.all_scored = stem, format, length, 0, True
         self.dtype = np.dtype(dtype).newbyteorder("<")
-        self.tokens, self.mask = NewFile(path_of(stem, ".bin")), NewFile(path_of(stem, ".mask"))
+        self.files: list[NewFile] = []
+        self.tokens, self.mask = self._new(".bin"), self._new(".mask")
+
+    def _new(self, suffix: str) -> NewFile:
+        self.files.append(NewFile(path_of(self.stem, suffix)))
+        return self.files[-1]
 
     def write(self, tokens: Tokens, scored: Mask) -> None:
         """Append [B, T] ids with the [B, T] mask of what is scored."""
@@ -112,22 +117,18 @@ class FlatWriter:
 
     def publish(self) -> Files:
         """Name -> {bytes, sha256} of the finished files."""
-        files = [self.tokens]
         if self.all_scored:
             self.mask.discard()
             self.mask.path.unlink(missing_ok=True)  # of a shard made anew
-        else:
-            files.append(self.mask)
+            self.files.remove(self.mask)
         if self.format == "megatron":
-            index = NewFile(path_of(self.stem, ".idx"))
-            index.write(megatron_index(self.rows, self.length, self.dtype))
-            files.append(index)
-        return {file.path.name: file.publish() for file in files}
+            self._new(".idx").write(megatron_index(self.rows, self.length, self.dtype))
+        return {file.path.name: file.publish() for file in self.files}
 
     def discard(self) -> None:
         """Remove what was written."""
-        self.tokens.discard()
-        self.mask.discard()
+        for file in self.files:
+            file.discard()
 
 
 def megatron_index(rows: int, length: int, dtype: np.dtype[Any]) -> bytes:

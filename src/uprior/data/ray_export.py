@@ -12,7 +12,7 @@ from typing import Any
 from uprior.data.claims import Claims
 from uprior.data.shards import Plan, make_shard
 from uprior.data.stream import BatchStream
-from uprior.errors import MissingExtraError, UpriorError
+from uprior.errors import MissingExtraError, RunDirectoryError, UpriorError
 
 RETRIES = 5  # of a shard whose worker was lost
 
@@ -28,6 +28,7 @@ def make_shards(stream: BatchStream, plan: Plan, wanted: Sequence[int], workers:
         raise MissingExtraError("ray", "ray") from error
     mine = not ray.is_initialized()
     if mine:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
         local: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": workers, "include_dashboard": False}
         ray.init(log_to_driver=False, logging_level="ERROR", **local)
     try:
@@ -41,6 +42,11 @@ def make_shards(stream: BatchStream, plan: Plan, wanted: Sequence[int], workers:
         if isinstance(error.cause, UpriorError):
             raise error.cause from error
         raise
+    except ray.exceptions.RayError as error:
+        raise RunDirectoryError(
+            f"Ray lost the worker of a shard {RETRIES + 1} times ({type(error).__name__}); what was made is intact: see why "
+            "workers end (memory?), then type the same command to go on"
+        ) from error
     finally:
         if mine:
             ray.shutdown()
