@@ -35,8 +35,8 @@ def resume(stream):
     print(f"stopped after step {STOPPED_AFTER} with 2 workers, went on with 1: nothing lost, nothing twice")
 
 
-# %% Single rows, map-style, for a loader that makes its own batches. Reading from a step on needs a sampler, which can be a range.
-# Rows are independent draws: shuffling them gains nothing.
+# %% Single rows, map-style, for a loader that makes its own batches. To read from a step on, its sampler is
+# a range. Rows are independent draws: shuffling them gains nothing.
 def single_rows(stream):
     rows = stream.torch_rows(steps=STEPS)
     size = stream.batch_size

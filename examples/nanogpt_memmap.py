@@ -17,8 +17,8 @@ STEPS, ROWS, LENGTH = 20, 8, 64
 stream = uprior.Stream(Dyck(), seed=0, batch_size=ROWS, length=LENGTH)
 
 
-# %% The file: rows of LENGTH tokens, one after the other, nothing between them. A vocabulary beyond 65536 ids does not fit uint16,
-# and which positions are scored does not fit at all: export sources that score everywhere, as this one does.
+# %% The file: rows of LENGTH tokens, one after the other, nothing between them. More than 65536 ids do not fit uint16, and
+# which positions are scored does not fit at all: export sources that score everywhere, as this one does.
 def write(path):
     assert stream.vocabulary.size <= 1 << 16
     with path.open("wb") as file:
@@ -27,8 +27,8 @@ def write(path):
             file.write(batch.tokens.astype("<u2").tobytes())
 
 
-# %% nanoGPT's get_batch with two changes. Windows start where rows start: a random place would put the end of one row and the start
-# of another, written by another machine, into one window. And the step says which rows, so that resuming is exact.
+# %% nanoGPT's get_batch with two changes. Windows start where rows start: a random place would put the end of one row and the
+# start of another, written by another machine, into one window. And the step says which rows, so that resuming is exact.
 def get_batch(path, step):
     data = np.memmap(path, dtype="<u2", mode="r")  # opened anew each time: a mapping kept open grows in memory
     starts = (step * ROWS + np.arange(ROWS)) * LENGTH

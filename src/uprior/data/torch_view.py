@@ -114,7 +114,9 @@ class RowView(IterableDataset[Item]):
                 "rows of a stream: num_workers > 0 is not allowed, it would move rows between steps; allowed: num_workers=0 "
                 "(a thread computes ahead), or the map-style stream.torch_rows(steps)"
             )
-        return (dict(zip(item, row, strict=True)) for item in self.view for row in zip(*item.values(), strict=True))
+        for item in self.view:
+            for row in zip(*item.values(), strict=True):
+                yield dict(zip(item, row, strict=True))
 
     def seek(self, step: int) -> None:
         """The next ``iter`` begins with the first row of this step; costs nothing."""
