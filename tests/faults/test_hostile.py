@@ -173,6 +173,10 @@ def huge_count(folder):
         file.truncate(1 << 34)
 
 
+def no_json(folder):
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 4) + b"\xff{}x")
+
+
 def tensor(shape, offsets=(0, 64), dtype="F32"):
     return {"model.embed_tokens.weight": {"dtype": dtype, "shape": shape, "data_offsets": list(offsets)}}
 
@@ -214,7 +218,7 @@ HOSTILE = {
     "JSON of 16 GB": (huge_json, "is damaged"),
     "header longer than its file": (lambda f: header(f, {}, length=(1 << 63) - 1), "a header of 9223372036854775807 bytes"),
     "header of 16 GB": (huge_count, "a header of 17179869120 bytes"),
-    "header that is no JSON": (lambda f: (f / "model.safetensors").write_bytes(b"\4" + bytes(7) + b"\xff{}x"), "no readable header"),
+    "header that is no JSON": (no_json, "no readable header"),
     "header that is a list": (lambda f: header(f, [1]), "no readable header"),
     "shape beyond the file": (lambda f: header(f, tensor([1 << 40, 1 << 40])), "a tensor of shape [1099511627776"),
     "shape below zero": (lambda f: header(f, tensor([-4, -4])), "a tensor of shape [-4, -4]"),

@@ -1,0 +1,65 @@
+"""A newest checkpoint that is damaged is noticed, said aloud, and the one before is used.
+
+That all checkpoints are damaged, or of another architecture, is in tests/test_train.py.
+"""
+
+import random
+import shutil
+
+import pytest
+from fault_harness import Kill, checkpoints, finish, pretrain, repeats, run, trace
+
+FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json", "checksums.json")
+WAYS = ("truncated", "emptied", "bit flipped", "byte added", "missing", "zeroed", "of another step")
+# Without its checksums nothing tells whether a checkpoint is whole.
+GAP = ("missing", "checksums.json")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory, data):
+    """A run that died with checkpoints 0, 3 and 6, and lines of its log beyond."""
+    folder = tmp_path_factory.mktemp("killed") / "run"
+    ended = run(pretrain(folder, data), folder.parent, Kill(str(folder), event="os.mkdir", path="/.step-00000009.tmp"))
+    assert ended.killed and checkpoints(folder) == [0, 3, 6]
+    return folder
+
+
+def cases():
+    every = [(way, file) for way in WAYS for file in FILES if (way, file) != GAP]
+    chosen = random.Random("damage").sample(every, min(len(every), repeats(3)))
+    late = pytest.mark.xfail(strict=True, reason="checkpoint.restore takes a folder without checksums.json as good")
+    return [*chosen, pytest.param(*GAP, marks=late)]
+
+
+def hurt(file, way, rng):
+    data = bytearray(file.read_bytes())
+    if way == "missing":
+        file.unlink()
+        return
+    if way == "of another step":
+        shutil.copy(file.parents[1] / "step-00000003" / file.name, file)
+        if file.read_bytes() == data:  # the state of the generators is the same at all steps
+            file.write_bytes(data + b"\0")
+        return
+    if way == "bit flipped":
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif way == "zeroed":  # as after a power cut on a file system that had kept the length alone
+        data = bytearray(len(data))
+    elif way == "byte added":
+        data += b"\0"
+    else:
+        data = data[: 0 if way == "emptied" else rng.randrange(1, len(data))]
+    file.write_bytes(data)
+
+
+@pytest.mark.fault("newest checkpoint truncated, bit-flipped, or missing a file")
+@pytest.mark.parametrize(("way", "file"), cases())
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, killed, data, whole, way, file):
+    folder = tmp_path / "run"
+    shutil.copytree(killed, folder)
+    hurt(folder / "checkpoints" / "step-00000006" / file, way, random.Random(f"{way} {file}"))
+    ended = finish(pretrain(folder, data), tmp_path)
+    said = next(line for line in ended.err.splitlines() if line.startswith("passed over a checkpoint: "))
+    assert "step-00000006" in said and ("checksums.json" in said or file in said)
+    assert "going on from step 3" in ended.err
+    assert trace(folder) == whole.trace
