@@ -29,7 +29,7 @@ _whole: Any = np.int64
 
 
 def _compiled(function: Function) -> Function:
-    """Compile for kernels alone: without a way in from Python, which takes a quarter of the time; such a call ends the process."""
+    """Compile for kernels alone: no way in from Python, which takes a quarter of the time; a call from there ends the process."""
     return cast(Function, njit(cache=True, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function))
 
 
