@@ -1,6 +1,7 @@
 """Other people's trainers: the samples of ``stream.batch(step)``, none twice, none left out, resumed by seeking alone."""
 
 import os
+import pickle
 import re
 import runpy
 import subprocess
@@ -200,6 +201,12 @@ def test_a_map_style_dataset_has_a_length_and_ends():
     shuffled = DataLoader(rows, batch_size=18, shuffle=True, generator=torch.Generator().manual_seed(0))
     seen = next(iter(shuffled))["input_ids"].numpy()
     assert {r.tobytes() for r in seen} == {r["input_ids"].tobytes() for r in rows}
+
+
+def test_views_travel_to_processes_that_are_not_forked():
+    rows, steps = make().random_access(steps=9), make().torch_dataset(2)
+    assert np.array_equal(pickle.loads(pickle.dumps(rows))[50]["labels"], rows[50]["labels"])
+    assert is_step(next(iter(pickle.loads(pickle.dumps(steps)))), make(), 2)
 
 
 def test_a_length_that_a_shuffling_sampler_would_list_in_memory_is_refused():

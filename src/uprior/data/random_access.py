@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +58,3 @@ class RowSource:
     def __repr__(self) -> str:
         # Grain records this beside its checkpoints, to tell that a source is still the same.
         return f"RowSource(stream={self.stream.fingerprint}, steps={self.steps})"
-
-    def info(self) -> dict[str, Any]:
-        """What the rows are: the stream's description."""
-        return self.stream.describe()
