@@ -5,13 +5,17 @@ PIP_ARGS ?=
 OUT ?= $(if $(DATA),demo-data,demo)
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test faults lint clean
 
 demo: .venv/installed
 	$(BIN)/uprior run demo --out $(OUT) $(if $(DATA),--eval $(DATA))
 
 test: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Real runs are killed, signalled, starved of disk, poisoned; every fault twenty times. About twenty minutes; ends in a table.
+faults: .venv/installed-dev
+	UPRIOR_FAULT_REPEATS=$(or $(REPEATS),20) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:xdist tests/faults
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

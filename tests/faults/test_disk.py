@@ -52,7 +52,7 @@ def nothing_is_lost(folder, steps):
 
 
 @pytest.mark.fault("disk full while saving (a small tmpfs)")
-@pytest.mark.parametrize("what", [name for _ in range(max(1, repeats(1) // 4)) for name in MOMENTS][: repeats(2)])
+@pytest.mark.parametrize("what", [name for _ in range(max(1, repeats(1) // 4)) for name in MOMENTS][: repeats(1)])
 def test_a_disk_that_is_full_while_saving(tmp_path, small_disk, data, whole, what, request):
     event, path, every, left = MOMENTS[what]
     folder = small_disk / "run"

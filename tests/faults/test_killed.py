@@ -61,7 +61,7 @@ def ends_as_if_nothing_had_happened(words, folder, whole):
 
 
 @pytest.mark.fault("SIGKILL at any disk operation")
-@pytest.mark.parametrize(("share", "_"), moments("anywhere", repeats(2)))
+@pytest.mark.parametrize(("share", "_"), moments("anywhere", repeats(1)))
 def test_killed_before_a_disk_operation(tmp_path, data, whole, share, _):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
@@ -71,7 +71,7 @@ def test_killed_before_a_disk_operation(tmp_path, data, whole, share, _):
 
 
 @pytest.mark.fault("SIGKILL between the files of a checkpoint")
-@pytest.mark.parametrize(("share", "_"), moments("between", repeats(2)))
+@pytest.mark.parametrize(("share", "_"), moments("between", repeats(1)))
 def test_killed_between_the_files_of_a_checkpoint(tmp_path, data, whole, share, _):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
