@@ -51,7 +51,7 @@ def sweep_picture(records: Sequence[dict[str, Any]]) -> bytes:
             best = min(range(len(rates)), key=means.__getitem__)
             axes.plot(rates[best], means[best], "o", ms=10, mfc="none", color=f"C{number}")
         axes.set(xscale="log", xlabel="learning rate")
-        axes.set_xticks(rates, [f"{rate:.2g}" for rate in rates], fontsize=8)
+        axes.set_xticks(rates, [f"{rate:.2g}" for rate in rates], fontsize=8, rotation=45)
         axes.minorticks_off()
 
     return _two_panels(panel, "training loss, nats, last quarter of the steps", "width-sweep")

@@ -142,6 +142,9 @@ class Width(Study):
             facts.append(
                 f"Slope of the change against width, {parametrisation} (0 is flat, 1 doubles with the width): {text}."
             )
+        facts.append(
+            "Under muP the logits may shrink: what a random readout adds to them fades as 1/sqrt(width), by design."
+        )
         best = summary["best_learning_rate"]
         base = best[f"both {self.sweep_widths[0]}"]["rate"]
         for name, found in best.items():
@@ -151,4 +154,7 @@ class Width(Study):
                 f"{name}: best rate {found['rate']:.3g} ({moved:+.0f} doublings from the base width; seeds: {seeds}), "
                 f"{found['loss_nats']:.4f} nats."
             )
+        facts.append(
+            f"Rates are a factor of 2 apart, {self.seeds} seeds, {self.steps} steps: a best rate is known to about one doubling."
+        )
         return facts
