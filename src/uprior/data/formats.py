@@ -7,6 +7,7 @@ of the ``scored`` positions, where any is not scored, is packed eight to a byte,
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib.util
 import io
@@ -222,15 +223,23 @@ def read_rows(stem: Path, format: str, dtype: str, length: int, places: Places) 
 
 
 def _read_parquet(path: Path, length: int, places: Places) -> tuple[Tokens, Mask]:
+    size, changed = group_rows(length), path.stat().st_mtime_ns
+    tokens = np.empty((len(places), length), dtype=np.int64)
+    scored = np.empty((len(places), length), dtype=np.bool_)
+    for group in np.unique(places // size):
+        here = places // size == group
+        held = _row_group(path, int(group), length, changed)
+        tokens[here], scored[here] = (column[places[here] % size] for column in held)
+    return tokens, scored
+
+
+@functools.lru_cache(maxsize=8)  # batches are far smaller than row groups
+def _row_group(path: Path, group: int, length: int, changed: int) -> tuple[NDArray[Any], Mask]:
+    """([R, T] ids, [R, T] scored) of a row group of a file last changed at ``changed`` (ns)."""
     import pyarrow.parquet as pq
 
-    size = group_rows(length)
-    groups, group_of = np.unique(places // size, return_inverse=True)
-    with pq.ParquetFile(path, memory_map=True) as file:
-        table = file.read_row_groups(groups.tolist())
-    tokens, scored = (
-        table.column(name).combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, length)
-        for name in ("tokens", "scored")
-    )
-    held = group_of * size + places % size  # only the last group of a file is shorter, and it is the last here
-    return tokens[held].astype(np.int64), scored[held]
+    with pq.ParquetFile(path) as file:
+        table = file.read_row_group(group)
+    columns = (table.column(name).combine_chunks().flatten() for name in ("tokens", "scored"))
+    tokens, scored = (column.to_numpy(zero_copy_only=False).reshape(-1, length) for column in columns)
+    return tokens, scored
