@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,9 @@ from uprior.errors import RunDirectoryError, SpecError, unknown_name
 from uprior.files import disk_errors, locked, write_json, write_text
 from uprior.models.folder import load_model, save_model
 from uprior.models.presets import context_of, describe
+from uprior.train.distributed import processes
 from uprior.train.loop import Result, fit, remove_checkpoints
+from uprior.train.parallel import check_way
 from uprior.train.settings import Training
 
 TEST_WINDOWS_SEED = 0
@@ -33,6 +36,7 @@ def pretrain(
     positions: int = 256,
     show: bool = True,
     keep_checkpoints: bool = False,
+    parallel: str = "auto",
     **training: Any,
 ) -> Result:
     """Train ``model`` in place on ``stream`` into the run directory ``out``; called again, it goes on where it stopped.
@@ -41,6 +45,8 @@ def pretrain(
     tokens, steps   the budget; give one. Tokens count the rows' given first token too
     evaluate_on     real corpora (names or paths), evaluated ``evaluations`` times on ``positions`` windows as long as the
                     stream's rows, beside baselines that see the same windows; they are never trained on
+    parallel        how several processes, started by ``torchrun``, share the model: "ddp" (whole in each), "fsdp" (in slices),
+                    "auto". Their number may change when a run goes on. After "fsdp", take the model from ``out``
     training        fields of ``uprior.train.Training``: learning_rate, schedule, ...
 
     Raises SpecError (budget, context), CorpusError, RunDirectoryError (in use, or holding another run), TrainingError.
@@ -48,6 +54,7 @@ def pretrain(
     run = Path(out)
     settings = _settings(stream, tokens, steps, training)
     _check_fit(model, stream)
+    check_way(parallel)
     # Everything a user can get wrong is looked at before anything is written.
     panel = [corpora.get(name) for name in evaluate_on]
     evaluator = Evaluator(panel, context=stream.length, positions=positions)
@@ -59,13 +66,21 @@ def pretrain(
         "evaluate_on": list(evaluate_on),
         "tokens": settings.steps * stream.tokens_per_step,
     }
-    with locked(run):
-        open_run(run, config)
-        if not (run / "start").exists():
-            save_model(model, run / "start")
-        if show and not (run / "checkpoints").exists() and not (run / "model").exists():
-            sys.stderr.write(f"{run.name}: starting; on a new machine kernels are compiled once, about half a minute\n")
-        evaluator.write_baselines(run / "baselines.jsonl")
+    with processes() as group, contextlib.ExitStack() as held:
+
+        def prepare() -> None:
+            held.enter_context(locked(run))
+            open_run(run, config)
+            if not (run / "start").exists():
+                save_model(model, run / "start")
+            if show and not (run / "checkpoints").exists() and not (run / "model").exists():
+                sys.stderr.write(
+                    f"{run.name}: starting; on a new machine kernels are compiled once, about half a minute\n"
+                )
+            evaluator.write_baselines(run / "baselines.jsonl")
+
+        group.first(prepare)
+        group.sees(run / "config.json")
         result = fit(
             model,
             stream,
@@ -75,9 +90,11 @@ def pretrain(
             evaluate_at=evaluation_steps(settings.steps, evaluations),
             title=run.name,
             show=show,
+            group=group,
+            parallel=parallel,
         )
         if result.finished and not keep_checkpoints:
-            remove_checkpoints(run)
+            group.first(lambda: remove_checkpoints(run))
     return result
 
 

@@ -119,6 +119,9 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (1)")
     sub.add_argument("--micro-batch", type=_count, default=0, help="rows per forward pass; 0 means all (0)")
     sub.add_argument("--precision", default="auto", help="auto, bfloat16 or float32 (auto)")
+    sub.add_argument(
+        "--parallel", default="auto", help="processes that torchrun started: ddp, fsdp (slices), auto (auto)"
+    )
     sub.add_argument("--checkpoint-every", type=_count, default=100, help="steps between checkpoints (100)")
     sub.add_argument("--eval", nargs="+", default=["python_stdlib"], metavar="FILE", help="real data (python_stdlib)")
     sub.add_argument("--evaluations", type=_count, default=8, help="how often; 0 for never (8)")

@@ -21,6 +21,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.experiment import pretrain
     from uprior.models import PRESETS, build, load_model
     from uprior.models.mup import rescale_
+    from uprior.train.distributed import is_main_process
 
     _set_threads(arguments)
     vocabulary = Vocabulary(size=arguments.vocab, mapping=arguments.vocab_map)
@@ -49,11 +50,12 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         model, stream, tokens=arguments.tokens, steps=arguments.steps, out=arguments.out,
         evaluate_on=arguments.eval if arguments.evaluations else (), evaluations=arguments.evaluations,
         positions=arguments.positions, show=not arguments.quiet, checkpoint_every=arguments.checkpoint_every,
-        seed=arguments.seed, **{field: getattr(arguments, field) for field in fields},
+        seed=arguments.seed, parallel=arguments.parallel, **{field: getattr(arguments, field) for field in fields},
     )  # fmt: skip
     if not result.finished:
         return 130
-    print(f"{arguments.out / 'model'}")
+    if is_main_process():
+        print(f"{arguments.out / 'model'}")
     return 0
 
 

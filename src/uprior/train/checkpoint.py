@@ -1,10 +1,15 @@
-"""Checkpoints of a running stage: weights, optimiser, dropout state and step, in safetensors, whole or not at all."""
+"""Checkpoints of a running stage: weights, optimiser, dropout state and step, in safetensors, whole or not at all.
+
+One process writes whole tensors; several write slices side by side (``uprior.train.sharded``). Any number of processes goes on
+from either. A checkpoint lies between two optimiser steps: a run that is killed within an accumulation repeats that step's batch.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from uprior.errors import CheckpointError, UpriorError
 from uprior.files import disk_errors, new_folder, verify_folder, write_json
+from uprior.train.distributed import ALONE, Group
+
+# The folder of slices inside a checkpoint that several processes wrote.
+SLICES = "slices"
 
 
 @dataclass(frozen=True)
@@ -29,23 +38,37 @@ def folder_of(run: Path, step: int) -> Path:
     return run / "checkpoints" / f"step-{step:08d}"
 
 
-def save(run: Path, step: int, model: Any, optimizer: torch.optim.Optimizer, *, keep: int) -> Path:
+def save(
+    run: Path, step: int, model: Any, optimizer: torch.optim.Optimizer, *, keep: int, group: Group = ALONE
+) -> Path:
     """Write the checkpoint after ``step`` steps, then delete all but the newest ``keep`` and the one of step 0."""
     folder = folder_of(run, step)
-    with new_folder(folder) as temporary:
-        save_file(
-            {name: t.detach().contiguous() for name, t in _tensors(model).items()}, temporary / "model.safetensors"
-        )
-        save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
-        generators = {"cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            generators["cuda"] = torch.cuda.get_rng_state()
-        save_file(generators, temporary / "random.safetensors")
-        write_json(temporary / "state.json", {"step": step, "torch": torch.__version__})
-    with disk_errors(folder):
+    about = {"step": step, "torch": torch.__version__}
+    if group.size == 1:
+        with new_folder(folder) as temporary:
+            save_file(
+                {name: t.detach().contiguous() for name, t in _tensors(model).items()}, temporary / "model.safetensors"
+            )
+            save_file(_optimizer_tensors(optimizer), temporary / "optimizer.safetensors")
+            save_file(_random_state(), temporary / _random_file(group))
+            write_json(temporary / "state.json", about)
+    else:
+        from uprior.train import sharded  # half a second to import, and only several processes need it
+
+        with sharded.shared_folder(folder, group) as temporary:
+            tensors = _tensors(model) | _optimizer_tensors(optimizer)
+            sharded.write_slices(temporary / SLICES, tensors, group)
+            save_file(_random_state(), temporary / _random_file(group))
+            if group.is_first:
+                write_json(temporary / "state.json", about | {"processes": group.size})
+    group.first(lambda: _prune(run, keep))
+    return folder
+
+
+def _prune(run: Path, keep: int) -> None:
+    with disk_errors(run):
         for old in [f for f in folders(run) if f != folder_of(run, 0)][:-keep]:
             shutil.rmtree(old)
-    return folder
 
 
 def folders(run: Path) -> list[Path]:
@@ -53,29 +76,62 @@ def folders(run: Path) -> list[Path]:
     return sorted(p for p in (run / "checkpoints").glob("step-*") if p.is_dir())
 
 
-def restore(run: Path, model: Any, optimizer: torch.optim.Optimizer) -> State | None:
+def restore(
+    run: Path, model: Any, optimizer: torch.optim.Optimizer, *, group: Group = ALONE, seed: int = 0
+) -> State | None:
     """Load the newest good checkpoint into model and optimiser; None if there is none at all.
 
     A damaged one is passed over for the one before, and said. CheckpointError if all are damaged, or the weights do not fit.
+    Written by another number of processes, it has no dropout state for these: a new one is drawn from ``seed``.
     """
     passed_over: list[str] = []
-    for folder in reversed(folders(run)):
+    for name in reversed(group.first(lambda: [folder.name for folder in folders(run)])):
+        folder = run / "checkpoints" / name
         try:
-            verify_folder(folder)
-            step = int(json.loads((folder / "state.json").read_text("utf-8"))["step"])
-            load_weights(model, folder / "model.safetensors")
-            _restore_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
-            states = load_file(folder / "random.safetensors")
-        except (UpriorError, OSError, KeyError, ValueError, SafetensorError) as error:
+            group.first(partial(verify_folder, folder))
+            step = group.together(partial(_load, folder, model, optimizer, group))
+        except UpriorError as error:
             passed_over.append(str(error))
             continue
-        torch.set_rng_state(states["cpu"])
-        if "cuda" in states and torch.cuda.is_available():
-            torch.cuda.set_rng_state(states["cuda"])
+        _restore_random_state(folder / _random_file(group), group.seed(seed, step))
         return State(step, passed_over)
     if passed_over:
         raise CheckpointError(f"no good checkpoint left in {run}: {passed_over[0]}; start anew with another --out")
     return None
+
+
+def _load(folder: Path, model: Any, optimizer: torch.optim.Optimizer, group: Group) -> int:
+    """Fill model and optimiser from a checkpoint, whole or sliced; the number of steps done. CheckpointError."""
+    try:
+        step = int(json.loads((folder / "state.json").read_text("utf-8"))["step"])
+        slices = folder / SLICES
+        if group.size == 1 and not slices.exists():
+            load_weights(model, folder / "model.safetensors")
+            _restore_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
+        else:
+            _read_slices(slices if slices.exists() else folder, model, optimizer, group)
+    except UpriorError:
+        raise
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    return step
+
+
+def _read_slices(folder: Path, model: Any, optimizer: torch.optim.Optimizer, group: Group) -> None:
+    from uprior.train import sharded
+
+    tensors = _tensors(model)
+    parameters = [p for g in optimizer.param_groups for p in g["params"]]
+    averages = {}
+    for name, (shape, dtype) in sharded.shapes(folder).items():
+        index, _, _ = name.partition(".")
+        if name in tensors or not index.isdecimal() or int(index) >= len(parameters):
+            continue
+        own = parameters[int(index)].detach()
+        # An average is sliced like its parameter; a count of steps is whole everywhere.
+        averages[name] = torch.zeros_like(own) if own.shape == shape else torch.zeros(shape, dtype=dtype)
+    sharded.read_slices(folder, tensors | averages, group)
+    _restore_optimizer(optimizer, averages)
 
 
 def load_weights(model: Any, file: Path) -> None:
@@ -116,3 +172,24 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, torc
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _random_file(group: Group) -> str:
+    return "random.safetensors" if group.size == 1 else f"random-{group.rank + 1:05d}-of-{group.size:05d}.safetensors"
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return states
+
+
+def _restore_random_state(file: Path, seed: int) -> None:
+    if not file.exists():
+        torch.manual_seed(seed)
+        return
+    states = load_file(file)
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(states["cuda"])

@@ -9,8 +9,14 @@ import torch
 
 
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The accelerator if there is one, else the CPU; of several processes on a machine each has its own."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if torch.distributed.is_initialized()
+        else torch.device("cuda")
+    )
 
 
 def has_fast_bfloat16(where: torch.device) -> bool:

@@ -16,16 +16,19 @@ from uprior.files import disk_errors, read_lines, write_text
 
 
 class RunLog:
-    """Appends JSON lines to a run's records, from ``step`` on; lines of later steps (of a killed run) are dropped first."""
+    """Appends JSON lines to a run's records, from ``step`` on; lines of later steps (of a killed run) are dropped first.
 
-    def __init__(self, run: Path, step: int) -> None:
-        self.run = run
-        for name in ("log.jsonl", "timing.jsonl"):
+    Of several processes one writes: with ``writes=False`` the run directory is left alone.
+    """
+
+    def __init__(self, run: Path, step: int, *, writes: bool = True) -> None:
+        self.run, self.writes = run, writes
+        for name in ("log.jsonl", "timing.jsonl") if writes else ():
             kept = [line for line in read_lines(run / name) if line["step"] <= step]
             write_text(run / name, "".join(_line(line) for line in kept))
         with disk_errors(run):
-            self._log = (run / "log.jsonl").open("a", encoding="utf-8")
-            self._timing = (run / "timing.jsonl").open("a", encoding="utf-8")
+            self._log = (run / "log.jsonl" if writes else Path(os.devnull)).open("a", encoding="utf-8")
+            self._timing = (run / "timing.jsonl" if writes else Path(os.devnull)).open("a", encoding="utf-8")
 
     def write(self, **record: Any) -> None:
         """One line of what was computed; needs ``event`` and ``step`` (steps done by then)."""
@@ -41,6 +44,8 @@ class RunLog:
 
     def sync(self) -> None:
         """Everything so far is on the disk."""
+        if not self.writes:
+            return
         with disk_errors(self.run):
             os.fsync(self._log.fileno())
             os.fsync(self._timing.fileno())

@@ -2,6 +2,8 @@
 
 A run directory holds config.json (the resolved run), log.jsonl (every step's loss and every evaluation: a pure function of
 the run), timing.jsonl, checkpoints/ while it runs, start/ (the step-0 weights) and model/ at the end.
+
+Several processes run this same code in step, each on its share of the rows of the same batches (``uprior.train.distributed``).
 """
 
 from __future__ import annotations
@@ -20,16 +22,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from uprior.data.stream import BatchStream
+from uprior.data.stream import BatchStream, share
 from uprior.errors import TrainingError
 from uprior.files import read_lines
 from uprior.models.folder import load_model, save_model
 from uprior.progress import Reporter
 from uprior.train import checkpoint
+from uprior.train.distributed import ALONE, Group, micro_batches
 from uprior.train.hardware import autocast, device, resolve_precision
 from uprior.train.log import RunLog
 from uprior.train.loss import scored_sum
 from uprior.train.optimizer import make_optimizer, set_rate
+from uprior.train.parallel import Spread, spread_over
 from uprior.train.settings import Training
 from uprior.types import Batch
 
@@ -65,6 +69,8 @@ def fit(
     title: str = "train",
     show: bool = True,
     first_batch: int = 0,
+    group: Group = ALONE,
+    parallel: str = "auto",
 ) -> Result:
     """Train ``model`` in place on batches ``first_batch, first_batch + 1, ...`` of ``stream``, recording into ``run``.
 
@@ -73,30 +79,33 @@ def fit(
     ``evaluate_at`` (0 is before training) and its records are logged. SIGINT and SIGTERM end the run after the current
     step with a checkpoint, and ``Result.finished`` is False. Raises TrainingError when a loss or gradient is not finite:
     the last good checkpoint stays.
+
+    All processes of ``group`` call this alike; ``parallel`` is "ddp", "fsdp" or "auto". Which samples are in a step does not
+    depend on their number, which may change when a run goes on: losses are then equal to float rounding.
     """
-    if (run / "model").exists():
+    if group.first(lambda: (run / "model").exists()):
         losses = [line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"]
         model.load_state_dict(load_model(run).state_dict())
         return Result(training.steps, losses[-1], finished=True)
     where = device()
-    model.to(where).train()
+    spread = spread_over(model, group, parallel, where)
     optimizer = make_optimizer(model, training)
-    torch.manual_seed(training.seed)
-    state = checkpoint.restore(run, model, optimizer)
+    torch.manual_seed(group.seed(training.seed, 0))
+    state = checkpoint.restore(run, model, optimizer, group=group, seed=training.seed)
     step = 0 if state is None else state.step
     precision = resolve_precision(training.precision, where)
     last = StepRecord(math.nan, None, math.nan)
     with (
-        RunLog(run, -1 if state is None else step) as log,
-        Reporter(title, training.steps, step, show=show) as reporter,
-        _stop_requested() as stop,
+        RunLog(run, -1 if state is None else step, writes=group.is_first) as log,
+        Reporter(title, training.steps, step, show=show and group.is_first) as reporter,
+        _stop_requested(patient=group.size > 1) as stop,
         contextlib.closing(stream.batches(first_batch + step, first_batch + training.steps)) as batches,
     ):
         for line in [] if state is None else state.passed_over:
             reporter.say(f"passed over a checkpoint: {line}")
         if state is None:
-            _evaluate(evaluate, evaluate_at, model, 0, stream, log, reporter)
-            checkpoint.save(run, 0, model, optimizer, keep=training.keep)
+            _evaluate(evaluate, evaluate_at, spread, 0, stream, log, reporter)
+            checkpoint.save(run, 0, model, optimizer, keep=training.keep, group=group)
         elif step < training.steps:
             reporter.say(f"going on from step {step}")
         while step < training.steps:
@@ -104,7 +113,7 @@ def fit(
             batch = next(batches)
             waited = time.perf_counter() - started
             rate = training.rate(step)
-            last = _step(model, optimizer, batch, training, precision, rate, where)
+            last = _step(model, optimizer, batch, training, precision, rate, where, spread)
             if not (math.isfinite(last.loss_nats) and math.isfinite(last.gradient_norm)):
                 raise TrainingError(
                     f"{run}: the loss became {last.loss_nats} (gradient norm {last.gradient_norm}) at step {step + 1}; "
@@ -113,15 +122,21 @@ def fit(
             step += 1
             seconds = time.perf_counter() - started
             _record(log, reporter, step, stream, last, rate, seconds, waited)
-            _evaluate(evaluate, evaluate_at, model, step, stream, log, reporter)
-            if step % training.checkpoint_every == 0 or step == training.steps or stop.is_set():
+            _evaluate(evaluate, evaluate_at, spread, step, stream, log, reporter)
+            stopping = group.any(stop.is_set())
+            if step % training.checkpoint_every == 0 or step == training.steps or stopping:
                 log.sync()
-                checkpoint.save(run, step, model, optimizer, keep=training.keep)
-            if stop.is_set() and step < training.steps:
+                checkpoint.save(run, step, model, optimizer, keep=training.keep, group=group)
+            if stopping and step < training.steps:
                 reporter.say(f"stopped after step {step} of {training.steps}, saved; type the same command to go on")
                 return Result(step, last.loss_nats, finished=False)
     model.eval()
-    save_model(model, run / "model")
+    if spread.way == "fsdp":
+        from uprior.train.sharded import save_sharded_model
+
+        save_sharded_model(model, run / "model", group)
+    else:
+        group.first(lambda: save_model(model, run / "model"))
     return Result(step, last.loss_nats, finished=True)
 
 
@@ -133,37 +148,49 @@ def _step(
     precision: str,
     rate: float,
     where: torch.device,
+    spread: Spread | None = None,
 ) -> StepRecord:
-    """One optimiser step. Micro-batches change memory, not the gradient's definition: one mean over all scored tokens."""
-    rows = batch.tokens.shape[0]
-    micro = training.micro_batch or rows
+    """One optimiser step. Micro-batches change memory, not the gradient's definition: one mean over all scored tokens.
+
+    So do processes: each works on its share of the rows, and the mean is over the scored tokens of them all.
+    """
+    spread = spread or Spread(model, model, where)
+    group = spread.group
     total = max(1, int(batch.scored[:, 1:].sum()))
+    own = share(batch, group.rank, group.size)
+    micro, passes = micro_batches(batch.tokens.shape[0], group.size, training.micro_batch)
     loss_sum, nats = 0.0, []
-    for begin in range(0, rows, micro):
-        tokens = torch.from_numpy(batch.tokens[begin : begin + micro]).to(where)
-        scored = torch.from_numpy(batch.scored[begin : begin + micro]).to(where)
-        with autocast(precision, where):
-            logits = model(input_ids=tokens, use_cache=False).logits
-        loss, token_nats = scored_sum(logits, tokens, scored)
-        torch.autograd.backward(loss / total)
+    for number in range(passes):
+        part = slice(number * micro, (number + 1) * micro)
+        rows = own.tokens[part].shape[0]
+        # Every process makes as many passes as the others; out of rows, it makes one over a row of which nothing counts.
+        tokens = torch.from_numpy(own.tokens[part] if rows else batch.tokens[:1]).to(where)
+        scored = torch.from_numpy(own.scored[part] if rows else np.zeros_like(batch.scored[:1])).to(where)
+        with spread.backward(last=number == passes - 1):
+            with autocast(precision, where):
+                logits = spread.call(input_ids=tokens, use_cache=False).logits
+            loss, token_nats = scored_sum(logits, tokens, scored)
+            # Gradients are averaged over processes; what a batch wants is their sum.
+            torch.autograd.backward(loss / (total / group.size))
         loss_sum += loss.item()
-        nats.append(token_nats)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), training.clip)
-    if math.isfinite(loss_sum) and bool(torch.isfinite(norm)):
+        nats.append(token_nats[:rows])
+    above = _above_floor(own, torch.cat(nats).cpu().numpy())
+    loss_sum, above_sum, known = group.sum([loss_sum, *above])
+    norm = spread.clip(training.clip)
+    if math.isfinite(loss_sum) and math.isfinite(norm):
         set_rate(optimizer, rate)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepRecord(loss_sum / total, _above_floor(batch, torch.cat(nats).cpu().numpy()), float(norm))
+    return StepRecord(loss_sum / total, above_sum / known if known else None, norm)
 
 
-def _above_floor(batch: Batch, nats: np.ndarray[Any, np.dtype[np.float32]]) -> float | None:
-    """Mean nats above the floor, over scored tokens whose floor is known; None if none is."""
+def _above_floor(batch: Batch, nats: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
+    """(sum of nats above the floor, count), over scored tokens whose floor is known."""
     if batch.floor_nats is None:
-        return None
+        return 0.0, 0.0
     known = batch.scored[:, 1:] & np.isfinite(batch.floor_nats[:, 1:])
-    if not known.any():
-        return None
-    return float((nats - batch.floor_nats[:, 1:])[known].mean(dtype=np.float64))
+    above = (nats - batch.floor_nats[:, 1:])[known]
+    return float(above.sum(dtype=np.float64)), float(above.size)
 
 
 def _record(
@@ -194,7 +221,7 @@ def _record(
 def _evaluate(
     evaluate: Evaluate | None,
     evaluate_at: frozenset[int],
-    model: Any,
+    spread: Spread,
     step: int,
     stream: BatchStream,
     log: RunLog,
@@ -202,10 +229,9 @@ def _evaluate(
 ) -> None:
     if evaluate is None or step not in evaluate_at:
         return
-    records = evaluate(model, step)
+    records = spread.evaluate(evaluate, step)
     for record in records:
         log.write(event="eval", step=step, tokens=step * stream.tokens_per_step, **record)
-    model.train()
     text = ", ".join(f"{record['file']} {record['bits_mean']:.3f}" for record in records)
     reporter.say(f"step {step}: bits per byte, mean over the window: {text}")
 
@@ -215,8 +241,11 @@ def _newest_step(run: Path) -> int:
 
 
 @contextlib.contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """An event set by SIGINT or SIGTERM. A second signal acts as usual. Only the main thread can listen to signals."""
+def _stop_requested(*, patient: bool = False) -> Iterator[threading.Event]:
+    """An event set by SIGINT or SIGTERM. A second signal acts as usual. Only the main thread can listen to signals.
+
+    ``patient``: a second SIGTERM changes nothing, for processes that hear of one wish from the scheduler and from torchrun too.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
@@ -225,7 +254,8 @@ def _stop_requested() -> Iterator[threading.Event]:
 
     def on_signal(number: int, _frame: object) -> None:
         event.set()
-        signal.signal(number, old[signal.Signals(number)])
+        if not (patient and number == signal.SIGTERM):
+            signal.signal(number, old[signal.Signals(number)])
 
     for number in old:
         signal.signal(number, on_signal)
