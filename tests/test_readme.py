@@ -23,6 +23,7 @@ SMALLER = {
     "seeds=3)": "seeds=2, steps=2, trial_steps=1, evaluations=3, positions=4, batch_size=2)",
     "--model llama-1m --tokens 1.4M": "--model llama-tiny --tokens 500 --context 64 --batch-size 2 --positions 8 --evaluations 2",
     "uprior eval runs/warm mydata.txt": "uprior eval runs/warm mydata.txt --positions 8",
+    "--tokens 1B": "--tokens 20k",
     "--data mydata.txt": "--data mydata.txt --steps 2 --trial-steps 1 --evaluations 3 --positions 4 --batch-size 2",
 }
 
