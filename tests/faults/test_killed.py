@@ -2,6 +2,7 @@
 
 import random
 import signal
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,9 @@ def numbered(events):
         yield event, path, seen[event, path]
 
 
-def choose(whole, share, folder, only=""):
-    """The disk event at a share of the run (of the events whose path holds ``only``), as an injury's words."""
-    events = [found for found in numbered(whole.events) if only in found[1] and found[1] != str(whole.folder)]
+def choose(whole, share, folder, only="*"):
+    """The disk event at a share of the run (of the events whose path matches ``only``), as an injury's words."""
+    events = [found for found in numbered(whole.events) if fnmatch(found[1], only) and found[1] != str(whole.folder)]
     event, path, at = events[int(share * len(events))]
     return {"run": str(folder), "event": event, "path": path.removeprefix(str(whole.folder)), "at": at}
 
@@ -75,7 +76,7 @@ def test_killed_before_a_disk_operation(tmp_path, data, whole, share, _):
 def test_killed_between_the_files_of_a_checkpoint(tmp_path, data, whole, share, _):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
-    ended = run(words, tmp_path, Kill(**choose(whole, share, folder, only="/checkpoints/.step-")))
+    ended = run(words, tmp_path, Kill(**choose(whole, share, folder, only="*/checkpoints/.step-*.tmp/*")))
     assert ended.status == -signal.SIGKILL, ended.err
     assert list((folder / "checkpoints").glob(".step-*.tmp"))  # it did die inside
     ends_as_if_nothing_had_happened(words, folder, whole)
