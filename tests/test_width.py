@@ -306,7 +306,7 @@ MISTAKES = {
     "opt": (
         lambda: from_config(OPTConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=2, ffn_dim=64, vocab_size=64,
                                       word_embed_proj_dim=64, init_std=0.02, do_layer_norm_before=False), 0),
-        {}, "",
+        {}, "initializer_range",
     ),
 }  # fmt: skip
 
