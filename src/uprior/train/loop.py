@@ -84,9 +84,8 @@ def fit(
     depend on their number, which may change when a run goes on: losses are then equal to float rounding.
     """
     if group.first(lambda: (run / "model").exists()):
-        losses = [line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"]
         model.load_state_dict(load_model(run).state_dict())
-        return Result(training.steps, losses[-1], finished=True)
+        return Result(training.steps, group.first(lambda: _last_loss(run)), finished=True)
     where = device()
     spread = spread_over(model, group, parallel, where)
     optimizer = make_optimizer(model, training)
@@ -137,7 +136,7 @@ def fit(
         save_sharded_model(model, run / "model", group)
     else:
         group.first(lambda: save_model(model, run / "model"))
-    return Result(step, last.loss_nats, finished=True)
+    return Result(step, group.first(lambda: _last_loss(run)), finished=True)
 
 
 def _step(
@@ -234,6 +233,11 @@ def _evaluate(
         log.write(event="eval", step=step, tokens=step * stream.tokens_per_step, **record)
     text = ", ".join(f"{record['file']} {record['bits_mean']:.3f}" for record in records)
     reporter.say(f"step {step}: bits per byte, mean over the window: {text}")
+
+
+def _last_loss(run: Path) -> float:
+    """In nats, from the log: a run that was killed after its last step makes none when it goes on."""
+    return float([line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"][-1])
 
 
 def _newest_step(run: Path) -> int:

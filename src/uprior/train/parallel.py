@@ -7,6 +7,7 @@ DDP (Li et al. 2020): every process holds the weights, gradients are averaged wh
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -116,12 +117,18 @@ def spread_over(model: Any, group: Group, parallel: str, where: torch.device) ->
         call = nn.parallel.DistributedDataParallel(
             model,
             device_ids=[where.index] if where.type == "cuda" else None,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
+            **_constant_buffers(),
         )
     if way != "none":
         _settle(model, call, where)
     return Spread(model, call, where, group, way)
+
+
+def _constant_buffers() -> dict[str, Any]:
+    """The option by which DDP does not send buffers around in every pass; torch 2.13 renamed it."""
+    known = inspect.signature(nn.parallel.DistributedDataParallel).parameters
+    return {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
 
 
 def _shard(model: Any, group: Group, where: torch.device) -> None:
