@@ -101,7 +101,9 @@ def test_killed_in_the_middle_of_a_checkpoints_bytes(tmp_path, data, whole, shar
 def test_killed_in_the_middle_of_a_line_of_the_log(tmp_path, data, whole, share, _):
     folder = tmp_path / "run"
     words = pretrain(folder, data, "--checkpoint-every", 100)
-    size = 1000 + int(share * (len(whole.trace["log.jsonl"]) - 2000))
+    log = whole.trace["log.jsonl"]
+    there = log.index(b"\n") + 1  # the evaluation at step 0, written before the limit is set
+    size = there + 1 + int(share * (len(log) - there - 2))
     ended = run(words, tmp_path, KillAtByte(str(folder), event="os.rename", path="/.step-00000000.tmp", size=size))
     assert ended.status == -signal.SIGXFSZ, ended.err
     assert (folder / "log.jsonl").stat().st_size == size
