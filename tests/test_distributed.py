@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import uprior
+from uprior.cli.parser import make_parser
 from uprior.data import Stream
 from uprior.errors import CheckpointError, RunDirectoryError, SpecError, TrainingError, UpriorError
 from uprior.files import read_lines
@@ -496,3 +498,37 @@ def test_torchrun_is_asked_to_stop_saves_and_goes_on(tmp_path):
     step = int(newest.name.removeprefix("step-"))
     assert step == log_of(tmp_path / "run")[-1]["step"] < 4000
     assert json.loads((newest / "state.json").read_text())["processes"] == 2
+
+
+# What stands in for the scheduler: srun runs its command, the step lasts until it is told to stop, calls are written down.
+STUBS = {
+    "srun": 'shift; echo "$@" >> calls; exec "$@"',
+    "torchrun": 'if [ -n "$DONE" ]; then mkdir -p "$OUT/model"; exit 0; fi; trap "exit 1" TERM; '
+    "echo $$ > .started; mv .started started; while :; do sleep 0.05; done",
+    "scancel": 'echo scancel "$@" >> calls; kill -TERM "$(cat started)"',
+    "scontrol": 'echo scontrol "$@" >> calls; echo machine-a; echo machine-b',
+}
+
+
+@pytest.mark.parametrize("done", ["", "yes"])
+def test_the_slurm_template_queues_itself_again_only_when_it_was_stopped(tmp_path, done):
+    for name, body in STUBS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "machine-[a-b]", "OUT": "run"}
+    template = Path(__file__).parent.parent / "examples" / "slurm.sbatch"
+    process = subprocess.Popen(
+        ["bash", str(template)], cwd=tmp_path, env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "DONE": done} | job
+    )
+    while not done and not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    if not done:
+        process.send_signal(signal.SIGUSR1)
+    assert process.wait(30) == (0 if done else 1)
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0] == "scontrol show hostnames machine-[a-b]" and "--rdzv-endpoint machine-a:29500" in calls[1]
+    assert calls[2:] == ([] if done else ["scancel --signal=TERM 7", "scontrol requeue 7"])
+    parser, _ = make_parser()
+    arguments = parser.parse_args(calls[1].partition("uprior.cli ")[2].split())
+    assert arguments.parallel == "auto" and str(arguments.out) == "run" and arguments.model in PRESETS
