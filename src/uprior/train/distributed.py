@@ -2,6 +2,9 @@
 
 ``torchrun`` starts them; a run of one process is the same code with nobody to talk to. Apart from weights and gradients, what
 processes tell each other is numbers and JSON, over gloo.
+
+Exactness has three levels. The data of a step is always the same. Bit for bit the same run needs the same machine, versions,
+threads, number of processes, micro-batch and way (DDP or FSDP2). Otherwise losses are equal to float rounding.
 """
 
 from __future__ import annotations
