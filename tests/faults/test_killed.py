@@ -55,6 +55,11 @@ def choose(whole, share, folder, only="*"):
     return {"run": str(folder), "event": event, "path": path.removeprefix(str(whole.folder)), "at": at}
 
 
+def soon_after(share):
+    """The moment that one of the checkpoints 0, 3, 6, 9 is there, from which processor time is counted."""
+    return {"event": "os.rename", "path": f"/.step-{(0, 3, 6, 9)[int(4 * share)]:08d}.tmp"}
+
+
 def ends_as_if_nothing_had_happened(words, folder, whole):
     intact(folder)
     finish(words, folder.parent)
@@ -111,12 +116,11 @@ def test_killed_in_the_middle_of_a_line_of_the_log(tmp_path, data, whole, share,
 
 
 @pytest.mark.fault("killed by the kernel anywhere in a step")
-@pytest.mark.parametrize(("share", "_"), moments("step", repeats(2)))
-def test_killed_anywhere_in_a_step(tmp_path, data, whole, share, _):
+@pytest.mark.parametrize(("share", "which"), moments("step", repeats(2)))
+def test_killed_anywhere_in_a_step(tmp_path, data, whole, share, which):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
-    injury = KillAfter(str(folder), event="os.rename", path="/.step-00000000.tmp", seconds=0.001 + 0.1 * share)
-    ended = run(words, tmp_path, injury)
+    ended = run(words, tmp_path, KillAfter(str(folder), **soon_after(0.999 * which), seconds=1e-4 + 0.01 * share))
     assert ended.status == -signal.SIGVTALRM, ended.err
     ends_as_if_nothing_had_happened(words, folder, whole)
 
@@ -175,13 +179,8 @@ SIGNALS = {
 def test_asked_to_end(tmp_path, data, whole, name, share):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
-    injury = Send(
-        str(folder),
-        event="os.rename",
-        path="/.step-00000000.tmp",
-        number=getattr(signal, name),
-        seconds=1e-3 + share * 0.08,
-    )
+    # A step takes some milliseconds, and six of them are left.
+    injury = Send(str(folder), **soon_after(0.7 * share), number=getattr(signal, name), seconds=1e-4 + 0.004 * share)
     ended = run(words, tmp_path, injury)
     assert ended.status == 130, ended.err
     assert ended.at - float(Path(folder).with_suffix(".sent").read_text()) < 5.0
