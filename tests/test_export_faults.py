@@ -212,9 +212,9 @@ def test_another_export_in_the_folder_is_refused(tmp_path, other):
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_is_there(capsys, tmp_path):
-    words = ["uniform", "--tokens", "60k", "--context", "16", "--shard-tokens", "8192", "--out", tmp_path, "--quiet"]
+    words = ["uniform", "--tokens", "64k", "--context", "16", "--shard-tokens", "8192", "--out", tmp_path, "--quiet"]
     run(capsys, *words[:-1], "--shard", "0/8")
-    # The system refuses the 6000th byte of any file, as a full disk does.
+    # The system refuses the 6000th byte of any file, as a full disk does; the last and smallest shard has 6656.
     shown = subprocess.run(
         [*COMMAND, *map(str, words)], env=ENVIRONMENT, capture_output=True, text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000)),
