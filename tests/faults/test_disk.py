@@ -68,7 +68,6 @@ def test_a_disk_that_is_full_while_saving(tmp_path, small_disk, data, whole, wha
 
 @pytest.mark.fault("disk full while logging (a small tmpfs)")
 @pytest.mark.parametrize("n", range(repeats(1)))
-@pytest.mark.xfail(strict=True, reason="RunLog.__exit__ closes a file whose last line cannot be written: a traceback")
 def test_a_disk_that_is_full_while_logging(tmp_path, small_disk, data, n):
     folder = small_disk / "run"
     # Sixty lines are more than the page that the file has already.

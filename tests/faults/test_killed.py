@@ -158,23 +158,13 @@ def test_killed_again_and_again(tmp_path, data, whole, gap):
 
 # ------------------------------------------------------------------ asked to end
 
-SIGNALS = {
-    "SIGTERM": (),
-    "SIGINT": (),
-    "SIGUSR1": pytest.mark.xfail(
-        strict=True, reason="loop.py listens to SIGINT and SIGTERM alone (SLURM: --signal=USR1@60)"
-    ),
-}
+SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 
 
 @pytest.mark.fault("SIGTERM, Ctrl-C, SLURM's USR1: saved within 5 s, status 130, told how to go on")
 @pytest.mark.parametrize(
     ("name", "share"),
-    [
-        pytest.param(name, (n + 0.5) / repeats(1), id=f"{name}-{n}", marks=marks)
-        for name, marks in SIGNALS.items()
-        for n in range(repeats(1))
-    ],
+    [pytest.param(name, (n + 0.5) / repeats(1), id=f"{name}-{n}") for name in SIGNALS for n in range(repeats(1))],
 )
 def test_asked_to_end(tmp_path, data, whole, name, share):
     folder = tmp_path / "run"

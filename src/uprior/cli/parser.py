@@ -117,6 +117,7 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--warmup-steps", type=_count, default=20, help="steps of linear rise (20)")
     sub.add_argument("--weight-decay", type=float, default=0.1, help="on matrices (0.1)")
     sub.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (1)")
+    sub.add_argument("--skip-nonfinite", type=_count, default=0, help="steps of NaN that may be skipped (0)")
     sub.add_argument("--micro-batch", type=_count, default=0, help="rows per forward pass; 0 means all (0)")
     sub.add_argument("--precision", default="auto", help="auto, bfloat16 or float32 (auto)")
     sub.add_argument(

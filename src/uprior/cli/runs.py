@@ -41,6 +41,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         "warmup_steps",
         "weight_decay",
         "clip",
+        "skip_nonfinite",
         "micro_batch",
         "precision",
         "base_width",

@@ -338,25 +338,29 @@ def _has_few_rows(probe: Probe) -> bool:
 
 
 def _disjoint(probe: Probe, groups: dict[str, list[Block]], *, all_rows: bool = False) -> str:
-    """Whether groups of blocks share no row. Rows of almost no information may repeat honestly, like the same coin flip."""
-    hashes: dict[str, set[bytes]] = {}
-    left_out = total = 0
-    for name, blocks in groups.items():
-        tokens = np.concatenate([block.tokens for block in blocks])
-        kept = np.ones(len(tokens), dtype=np.bool_) if all_rows else ~tells_little(tokens)
-        hashes[name] = {row.tobytes() for row in tokens[kept]}
-        left_out, total = left_out + int((~kept).sum()), total + len(tokens)
+    """Whether groups of blocks share no row. Rows of almost no information may repeat honestly, like the same coin flip:
+    they are left out, unless there are no others."""
+    tokens = {name: np.concatenate([block.tokens for block in blocks]) for name, blocks in groups.items()}
+    telling = {name: ~tells_little(rows) for name, rows in tokens.items()}
+    nothing_else = not any(kept.any() for kept in telling.values())
+    if all_rows or nothing_else:
+        telling = {name: np.ones(len(rows), dtype=np.bool_) for name, rows in tokens.items()}
+    hashes = {name: {row.tobytes() for row in rows[telling[name]]} for name, rows in tokens.items()}
     for one, other in combinations(groups, 2):
         if not hashes[one].isdisjoint(hashes[other]):
             shared = len(hashes[one] & hashes[other])
-            raise Broken(f"{one} and {other} share {shared} of {len(hashes[one])} different rows")
-    if left_out == total:
-        raise Broken(
-            "every row holds almost no information, so independent streams may repeat each other: "
-            "set row_space, and give machines to splits with draw.own_machines"
-        )
+            raise Broken(
+                f"{one} and {other} share {shared} of {len(hashes[one])} different rows"
+                + (
+                    "; every row holds almost no information: set row_space, and give machines to splits with "
+                    "draw.own_machines"
+                    if nothing_else
+                    else ""
+                )
+            )
+    left_out = sum(int((~kept).sum()) for kept in telling.values())
     note = f"; {left_out} rows of almost no information left out" if left_out else ""
-    return f"{total - left_out} rows of {len(groups)} groups compared{note}"
+    return f"{sum(map(len, tokens.values())) - left_out} rows of {len(groups)} groups compared{note}"
 
 
 def tells_little(tokens: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.bool_]:

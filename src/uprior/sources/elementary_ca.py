@@ -48,7 +48,8 @@ class ElementaryCA(RingSource):
     whole ring shows) counts only what follows from visible cells, and the rest is given: the floor is 0 again.
 
     The rules are so few that they belong to splits, in the 88 classes of rules that are one up to exchange of left and right, of
-    dead and live, or both (``holdout`` = "machine"; "auto" is that unless ``rules`` are named, which then serve all splits). ``info``: rule, density, burn_in.
+    dead and live, or both (``holdout`` = "machine"; "auto" is that unless ``rules`` are named, which then serve all splits).
+    ``info``: rule, density, burn_in.
 
     Cost: about 2 ns per token; burn-in and hidden cells cost 1 ns per 50 cells more.
 

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from uprior.errors import CheckpointError, UpriorError
-from uprior.files import disk_errors, new_folder, verify_folder, write_json
+from uprior.files import CHECKSUMS, disk_errors, new_folder, verify_folder, write_json
 from uprior.train.distributed import ALONE, Group
 
 # The folder of slices inside a checkpoint that several processes wrote.
@@ -88,7 +88,7 @@ def restore(
     for name in reversed(group.first(lambda: [folder.name for folder in folders(run)])):
         folder = run / "checkpoints" / name
         try:
-            group.first(partial(verify_folder, folder))
+            group.first(partial(_verify, folder))
             step = group.together(partial(_load, folder, model, optimizer, group))
         except UpriorError as error:
             passed_over.append(str(error))
@@ -98,6 +98,13 @@ def restore(
     if passed_over:
         raise CheckpointError(f"no good checkpoint left in {run}: {passed_over[0]}; start anew with another --out")
     return None
+
+
+def _verify(folder: Path) -> None:
+    """A folder of ours always has checksums; ``verify_folder`` also knows those of other programs."""
+    if not (folder / CHECKSUMS).exists():
+        raise CheckpointError(f"{folder / CHECKSUMS} is missing")
+    verify_folder(folder)
 
 
 def _load(folder: Path, model: Any, optimizer: torch.optim.Optimizer, group: Group) -> int:

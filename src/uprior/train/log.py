@@ -6,6 +6,7 @@ uninterrupted run.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -56,8 +57,10 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._log.close()
-        self._timing.close()
+        # A line that a full disk refused is still in the file's buffer, and closing writes it: told already, or told now.
+        for file in (self._log, self._timing):
+            with disk_errors(self.run) if error is None else contextlib.suppress(OSError):
+                file.close()
 
 
 def _line(record: dict[str, Any]) -> str:

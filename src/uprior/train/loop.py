@@ -76,9 +76,10 @@ def fit(
 
     Goes on from the newest good checkpoint in ``run``, bit for bit as if never interrupted (same machine, same number of
     threads); of a finished run it only loads the weights. ``evaluate(model, step)`` is called at the steps of
-    ``evaluate_at`` (0 is before training) and its records are logged. SIGINT and SIGTERM end the run after the current
-    step with a checkpoint, and ``Result.finished`` is False. Raises TrainingError when a loss or gradient is not finite:
-    the last good checkpoint stays.
+    ``evaluate_at`` (0 is before training) and its records are logged. SIGINT, SIGTERM and SIGUSR1 (SLURM's
+    ``--signal=USR1@60``) end the run after the current step with a checkpoint, and ``Result.finished`` is False. A step whose
+    loss or gradient is not finite changes no weight; after ``training.skip_nonfinite`` of them TrainingError is raised, and the
+    last good checkpoint stays.
 
     All processes of ``group`` call this alike; ``parallel`` is "ddp", "fsdp" or "auto". Which samples are in a step does not
     depend on their number, which may change when a run goes on: losses are then equal to float rounding.
@@ -107,20 +108,27 @@ def fit(
             checkpoint.save(run, 0, model, optimizer, keep=training.keep, group=group)
         elif step < training.steps:
             reporter.say(f"going on from step {step}")
+        skipped = group.first(lambda: sum(line["event"] == "skipped" for line in read_lines(run / "log.jsonl")))
         while step < training.steps:
             started = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - started
             rate = training.rate(step)
-            last = _step(model, optimizer, batch, training, precision, rate, where, spread)
-            if not (math.isfinite(last.loss_nats) and math.isfinite(last.gradient_norm)):
-                raise TrainingError(
-                    f"{run}: the loss became {last.loss_nats} (gradient norm {last.gradient_norm}) at step {step + 1}; "
-                    f"the checkpoint of step {_newest_step(run)} is good: lower --learning-rate and use another --out"
-                )
+            record = _step(model, optimizer, batch, training, precision, rate, where, spread)
             step += 1
-            seconds = time.perf_counter() - started
-            _record(log, reporter, step, stream, last, rate, seconds, waited)
+            if math.isfinite(record.loss_nats) and math.isfinite(record.gradient_norm):
+                last = record
+                _record(log, reporter, step, stream, last, rate, time.perf_counter() - started, waited)
+            else:
+                what = f"the loss became {record.loss_nats} (gradient norm {record.gradient_norm}) at step {step}"
+                if skipped == training.skip_nonfinite:
+                    raise TrainingError(
+                        f"{run}: {what}{f' after {skipped} skipped' if skipped else ''}; the checkpoint of step "
+                        f"{_newest_step(run)} is good: lower --learning-rate and use another --out"
+                    )
+                skipped += 1
+                log.write(event="skipped", step=step, tokens=step * stream.tokens_per_step, skipped=skipped)
+                reporter.say(f"{what}: skipped, {skipped} of at most {training.skip_nonfinite}")
             _evaluate(evaluate, evaluate_at, spread, step, stream, log, reporter)
             stopping = group.any(stop.is_set())
             if step % training.checkpoint_every == 0 or step == training.steps or stopping:
@@ -237,7 +245,8 @@ def _evaluate(
 
 def _last_loss(run: Path) -> float:
     """In nats, from the log: a run that was killed after its last step makes none when it goes on."""
-    return float([line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"][-1])
+    losses = [line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"]
+    return float(losses[-1]) if losses else math.nan
 
 
 def _newest_step(run: Path) -> int:
@@ -246,7 +255,7 @@ def _newest_step(run: Path) -> int:
 
 @contextlib.contextmanager
 def _stop_requested(*, patient: bool = False) -> Iterator[threading.Event]:
-    """An event set by SIGINT or SIGTERM. A second signal acts as usual. Only the main thread can listen to signals.
+    """An event set by SIGINT, SIGTERM or SIGUSR1. A second SIGINT or SIGTERM acts as usual. Only the main thread listens.
 
     ``patient``: a second SIGTERM changes nothing, for processes that hear of one wish from the scheduler and from torchrun too.
     """
@@ -254,11 +263,13 @@ def _stop_requested(*, patient: bool = False) -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    old = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
+    old = {number: signal.getsignal(number) for number in asked}
+    lasting = asked[1 if patient else 2 :]  # a second USR1 would end the process while it saves
 
     def on_signal(number: int, _frame: object) -> None:
         event.set()
-        if not (patient and number == signal.SIGTERM):
+        if number not in lasting:
             signal.signal(number, old[signal.Signals(number)])
 
     for number in old:

@@ -32,6 +32,9 @@ class Training(Spec):
     )
     base_head_size: int = parameter(0, "size of its attention heads; 0: as here", low=0, high=1 << 16)
     clip: float = parameter(1.0, "largest global gradient norm", low=1e-6, high=1e9)
+    skip_nonfinite: int = parameter(
+        0, "steps of NaN or infinite loss or gradient that may be skipped", low=0, high=1 << 40
+    )
     micro_batch: int = parameter(0, "rows per forward pass; 0 means the whole batch", low=0, high=1 << 20)
     precision: str = parameter(
         "auto", "auto takes bfloat16 where hardware has it", choices=("auto", "bfloat16", "float32")
