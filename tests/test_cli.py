@@ -13,7 +13,20 @@ from uprior.cli import main
 from uprior.files import locked
 from uprior.models import build, save_model
 
-COMMANDS = ("sources", "show", "check", "bench", "gallery", "export", "pretrain", "eval", "compare", "run", "report", "doctor")
+COMMANDS = (
+    "sources",
+    "show",
+    "check",
+    "bench",
+    "gallery",
+    "export",
+    "pretrain",
+    "eval",
+    "compare",
+    "run",
+    "report",
+    "doctor",
+)
 
 
 def run(capsys, *argv):
