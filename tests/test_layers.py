@@ -11,9 +11,9 @@ ROOT = Path(uprior.__file__).parent
 LAYERS = {
     0: ("rng", "spec", "types", "errors", "files", "progress"),
     1: ("sources", "corpora", "models"),
-    2: ("data", "bench"),
+    2: ("data",),
     3: ("train", "evals", "statistics", "environment"),
-    4: ("experiment", "comparing", "summary", "report", "studies"),
+    4: ("experiment", "comparing", "summary", "report", "studies", "bench"),
     5: ("cli", "terminal", "__main__"),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}

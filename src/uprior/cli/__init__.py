@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from uprior.cli.benching import name_the_bench
 from uprior.cli.parser import Handler, make_parser
 from uprior.errors import SpecError, UpriorError, unknown_name
 
@@ -43,7 +44,7 @@ def _run(argv: list[str]) -> int:
         return 0
     if not argv[0].startswith("-") and argv[0] not in commands:
         raise unknown_name("command", argv[0], commands)
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, rest = parser.parse_known_args(name_the_bench(argv))
     options = _read_options(rest, arguments)
     handler: Handler = arguments.handler
     return handler(arguments, options)

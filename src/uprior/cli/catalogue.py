@@ -96,31 +96,6 @@ def check(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     return 1 if failed else 0
 
 
-def bench(arguments: argparse.Namespace, _: dict[str, str]) -> int:
-    from uprior import bench as benchmark
-    from uprior import environment, sources
-
-    hardware, versions = environment.hardware(), environment.versions()
-    if arguments.json:
-        print_json([{"machine": hardware | {"versions": versions}}])
-    options = {name: getattr(arguments, name) for name in ("rows", "length", "threads", "seconds")}
-    rows = []
-    for text in benchmark.texts_of([name for name in arguments.what if name != "sources"]):
-        name, _at, preset = text.partition("@")
-        record = {"name": name, "preset": preset or None} | benchmark.bench_source(
-            sources.get(text), references=arguments.references or benchmark.REFERENCES, **options
-        )
-        if arguments.first_calls:
-            record |= benchmark.first_calls(text)
-        if arguments.json:
-            print_json([record])
-        rows.append([text, *benchmark.cells(record)])
-    if not arguments.json:
-        print(f"{hardware['processor']}, {hardware['cores']} cores, {arguments.threads} threads")
-        print_table(["source", *benchmark.COLUMNS], rows)
-    return 0
-
-
 def gallery(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.report.gallery import write_gallery
 

@@ -6,9 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from uprior.cli import catalogue, exporting, runs
+from uprior.cli import benching, catalogue, exporting, runs
 
 Handler = Callable[[argparse.Namespace, dict[str, str]], int]
 
@@ -26,9 +26,15 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     def command(
-        name: str, handler: Handler, text: str, *, as_json: bool = False, source_options: bool = False
+        name: str,
+        handler: Handler,
+        text: str,
+        *,
+        as_json: bool = False,
+        source_options: bool = False,
+        under: Any = commands,
     ) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
+        sub = under.add_parser(name, help=text, description=text)
         sub.set_defaults(handler=handler, parser=sub, takes_source_options=source_options)
         if as_json:
             sub.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
@@ -52,16 +58,13 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
     check.add_argument("--presets", action="store_true", help="every preset of them too")
 
-    bench = command("bench", catalogue.bench, "tokens per second of sources and their presets", as_json=True)
-    bench.add_argument("what", nargs="*", help="'sources', or names of sources (all)")
-    bench.add_argument("--rows", type=_count, default=256, help="rows per block (256)")
-    bench.add_argument("--length", type=_count, default=256, help="tokens per row (256)")
-    bench.add_argument("--threads", type=_count, default=1, help="threads that write blocks at once (1)")
-    bench.add_argument("--seconds", type=float, default=1.0, help="time for each (1)")
-    bench.add_argument("--first-calls", action="store_true", help="time compiling and cached start in fresh processes")
-    bench.add_argument(
-        "--references", type=Path, help="folder of plain Python references (tests/references, where there is one)"
-    )
+    text = "how fast sources are, or training beside other people's loops"
+    bench = commands.add_parser("bench", help=text, description=text, epilog="uprior bench NAME: bench sources NAME")
+    benches = bench.add_subparsers(metavar="WHAT", required=True)
+    text = "tokens per second of sources and their presets"
+    benching.add_source_arguments(command("sources", benching.sources, text, as_json=True, under=benches), _count)
+    text = "our training loop, the Hugging Face Trainer and a plain loop, by turns in one run"
+    benching.add_train_arguments(command("train", benching.train, text, as_json=True, under=benches), _count)
 
     gallery = command(
         "gallery", catalogue.gallery, "a page with pictures and measures of every source, and a map (about a minute)"
@@ -78,6 +81,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     run.add_argument("study", nargs="?", help="name of the study")
     run.add_argument("--out", type=Path, help="run directory (runs/STUDY)")
     run.add_argument("--eval", nargs="+", default=[], metavar="FILE", help="further real data to evaluate on")
+    _add_threads(run)
 
     export = command(
         "export", exporting.export, "a source's rows as files for other trainers; again: go on", as_json=True
@@ -157,8 +161,23 @@ def _add_compare(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_common(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--threads", type=_count, help="processor threads (torch's choice)")
+    _add_threads(sub)
     sub.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _add_threads(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--threads",
+        type=_threads,
+        metavar="N",
+        help="processor threads, or auto: by a probe (OMP_NUM_THREADS, else auto)",
+    )
+
+
+def _threads(text: str) -> int | str:
+    if text == "auto" or (text.isdecimal() and int(text) > 0):
+        return text if text == "auto" else int(text)
+    raise argparse.ArgumentTypeError(f"'{text}' is neither a number from 1 nor auto")
 
 
 def _count(text: str) -> int:
