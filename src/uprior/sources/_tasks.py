@@ -64,6 +64,10 @@ class TaskSource(Source):
         """
         raise NotImplementedError(f"{type(self).__name__} does not write _episodes")
 
+    def _machines(self, info: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """[N] a number for what each row's machine knows, from ``info``: the items, and where there is one, the task."""
+        return info["items"]
+
     def _most_items(self, length: int) -> int:
         """The largest difficulty, up to max_items, whose episodes fit into a row."""
         low, high = self.min_items, self.max_items
@@ -78,13 +82,13 @@ class TaskSource(Source):
         tokens = np.empty((rows, length), dtype=self.token_dtype)
         answer = np.zeros((rows, length), dtype=np.bool_)
         floor = np.zeros((rows, length), dtype=np.float32)
-        info = self._episodes(draw, items, tokens, answer, floor)
+        info = {"items": items} | self._episodes(draw, items, tokens, answer, floor)
         return Block(
             tokens=tokens,
             scored=answer if self.score == "answers" else None,
             floor_nats=floor,
-            machine=draw.machine_ids(items),
-            info={"items": items} | info,
+            machine=draw.machine_ids(self._machines(info)),
+            info=info,
         )
 
 

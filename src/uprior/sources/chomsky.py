@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +13,6 @@ from uprior.sources import _chomsky_kernels as kernels
 from uprior.sources._base import Draw
 from uprior.sources._tasks import TaskSource
 from uprior.spec import parameter
-from uprior.types import Block
 
 TASKS = (
     "even_pairs", "modular_arithmetic", "parity_check", "cycle_navigation",
@@ -118,9 +116,9 @@ class Chomsky(TaskSource):
             answer = of.get(TASKS[task], 1) + self.end_token
         return int(size + 1 + answer)
 
-    def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        block = super()._generate(draw, rows, length)
-        return dataclasses.replace(block, machine=draw.machine_ids(block.info["task"] << 16 | block.info["items"]))
+    def _machines(self, info: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+        machines: NDArray[np.int64] = info["task"] << 16 | info["items"]
+        return machines
 
     def _episodes(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +12,6 @@ from uprior.sources._base import Draw
 from uprior.sources._exact import kernel
 from uprior.sources._tasks import TaskSource, copy_episode
 from uprior.spec import parameter
-from uprior.types import Block
 
 Tokens = NDArray[np.unsignedinteger[Any]]
 
@@ -68,12 +66,9 @@ class KeyedRecall(TaskSource):
         """Of an episode with the least gap."""
         return 2 * items + 2 * min(self.queries, items) + 2 + self.end_token + self.min_gap
 
-    def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        block = super()._generate(draw, rows, length)
-        # Load and gap are both known to the machine.
-        pairs = np.stack([block.info["items"], block.info["gap"]])
-        machine = np.unique(pairs, axis=1, return_inverse=True)[1]
-        return dataclasses.replace(block, machine=draw.machine_ids(machine.reshape(-1)))
+    def _machines(self, info: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+        pairs = np.stack([info["items"], info["gap"]])
+        return np.unique(pairs, axis=1, return_inverse=True)[1].reshape(-1)
 
     def _episodes(
         self,

@@ -136,9 +136,11 @@ class Lime(TaskSource):
         return most
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        block = super()._generate(draw, rows, length)
-        machine = draw.machine_ids(block.info["task"] << 16 | block.info["items"])
-        return dataclasses.replace(block, machine=machine, floor_nats=None)
+        return dataclasses.replace(super()._generate(draw, rows, length), floor_nats=None)
+
+    def _machines(self, info: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+        machines: NDArray[np.int64] = info["task"] << 16 | info["items"]
+        return machines
 
     def _episodes(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -87,16 +88,13 @@ class ListOps(TaskSource):
         return (self.cut + 1 if self.cut else items + 2) + self.end_token
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        if self.sampling == "bounded":
-            block = super()._generate(draw, rows, length)
-            return block if self.brackets else Block(block.tokens, block.machine, block.scored, None, block.info)
-        tokens = np.empty((rows, length), dtype=self.token_dtype)
-        answer = np.zeros((rows, length), dtype=np.bool_)
-        info = self._episodes(
-            draw, np.zeros(rows, dtype=np.int64), tokens, answer, np.zeros((1, length), dtype=np.float32)
-        )
-        scored = answer if self.score == "answers" else None
-        return Block(tokens, draw.machine_ids(np.zeros(rows, dtype=np.int64)), scored, None, info)
+        block = super()._generate(draw, rows, length)
+        known = self.sampling == "bounded" and self.brackets
+        return block if known else dataclasses.replace(block, floor_nats=None)
+
+    def _machines(self, info: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+        # Sizes by rejection are what came of it, not what the machine was told.
+        return info["items"] if self.sampling == "bounded" else np.zeros_like(info["items"])
 
     def _episodes(
         self,
@@ -106,7 +104,7 @@ class ListOps(TaskSource):
         answer: NDArray[np.bool_],
         floor: NDArray[np.float32],
     ) -> dict[str, NDArray[Any]]:
-        size, depth, value = items.copy(), np.zeros(len(items), dtype=np.int64), np.empty(len(items), dtype=np.int64)
+        size, depth, value = items.copy(), np.zeros_like(items), np.empty_like(items)
         written = _write_rows(
             draw("rows"), items, self.min_items, self.max_items, self.p_operator, self.max_depth, self.max_arguments,
             self.sampling == "bounded", self.brackets, self.cut, self.packed, self.end_token, tokens, answer, floor,
@@ -230,10 +228,7 @@ def _write_rows(
     depth_N: NDArray[np.int64],
     value_N: NDArray[np.int64],
 ) -> bool:
-    """Write the rows, or give up (False) where trees never have the right size.
-
-    Where not bounded, only the first row of ``floor_NT`` is there, for anything to be written to.
-    """
+    """Write the rows, or give up (False) where trees never have the right size."""
     operator, left = np.empty(max_depth, dtype=np.int64), np.empty(max_depth, dtype=np.int64)
     count = np.empty((max_depth, 10), dtype=np.int64)
     room = max(most, cut) + 4
@@ -242,7 +237,7 @@ def _write_rows(
     rows, length = tokens_NT.shape
     for row in range(rows):
         at = 0
-        tokens, answer, floor = tokens_NT[row], answer_NT[row], floor_NT[row if bounded else 0]
+        tokens, answer, floor = tokens_NT[row], answer_NT[row], floor_NT[row]
         while at < length and (packed or at == 0):
             size, value, depth, attempts = 0, 0, 0, 0
             while size == 0 or (not bounded and (size < least or size > most)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +13,6 @@ from uprior.sources._base import Draw
 from uprior.sources._simple_kernels import TASKS, order_size, query_size, write_rows
 from uprior.sources._tasks import TaskSource
 from uprior.spec import parameter
-from uprior.types import Block
 
 Tokens = NDArray[np.unsignedinteger[Any]]
 
@@ -68,9 +66,9 @@ class SimpleTasks(TaskSource):
         most = _most_tokens(items, self.symbols)
         return 3 + self.end_token + (max(most.values()) if self.task == "mixed" else most[self.task])
 
-    def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        block = super()._generate(draw, rows, length)
-        return dataclasses.replace(block, machine=draw.machine_ids(block.info["task"] << 20 | block.info["items"]))
+    def _machines(self, info: dict[str, NDArray[Any]]) -> NDArray[np.int64]:
+        machines: NDArray[np.int64] = info["task"] << 20 | info["items"]
+        return machines
 
     def _episodes(
         self,
