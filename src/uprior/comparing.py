@@ -33,6 +33,7 @@ from uprior.sources.uniform import Uniform
 from uprior.summary import summarise
 from uprior.train.loop import fit, remove_checkpoints
 from uprior.train.settings import Training
+from uprior.train.threads import recorded_threads, threads_of_run
 
 DESCRIPTIONS = {
     "scratch": "real data from random weights",
@@ -111,7 +112,8 @@ def compare(
     run = Path(out) if out is not None else warm.parent / f"{warm.name}-on-{plan.corpus.label.replace('/', '_')}"
     with locked(run):
         open_run(run, plan.config(), warm=str(warm))  # a moved folder is the same run: its fingerprint is checked
-        lines, summary = _Runner(plan, warm, run).lines()
+        with threads_of_run(recorded_threads(run), speak=show):
+            lines, summary = _Runner(plan, warm, run).lines()
         write_text(run / "compare.jsonl", "".join(json.dumps(line) + "\n" for line in [*lines, summary]))
     return Comparison(run, lines, summary)
 

@@ -45,6 +45,11 @@ def command() -> str:
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
+def record() -> dict[str, Any]:
+    """What a run keeps about how it was made: versions, commit, command."""
+    return {"versions": versions(), "commit": commit(), "command": command()}
+
+
 def hardware() -> dict[str, Any]:
     """Processor, cores, memory, accelerator, and whether bfloat16 runs in hardware. Imports torch."""
     import torch

@@ -20,6 +20,7 @@ from uprior.train.distributed import processes
 from uprior.train.loop import Result, fit, remove_checkpoints
 from uprior.train.parallel import check_way
 from uprior.train.settings import Training
+from uprior.train.threads import on_threads, recorded_threads, threads_here, threads_of_run
 
 TEST_WINDOWS_SEED = 0
 
@@ -68,19 +69,21 @@ def pretrain(
     }
     with processes() as group, contextlib.ExitStack() as held:
 
-        def prepare() -> None:
+        def prepare() -> int | None:
             held.enter_context(locked(run))
             open_run(run, config)
             if not (run / "start").exists():
                 save_model(model, run / "start")
             if show and not (run / "checkpoints").exists() and not (run / "model").exists():
                 sys.stderr.write(
-                    f"{run.name}: starting; on a new machine kernels are compiled once, about half a minute\n"
+                    f"{run.name}: starting{on_threads()}; on a new machine kernels are compiled once, about half a minute\n"
                 )
             evaluator.write_baselines(run / "baselines.jsonl")
+            return recorded_threads(run)
 
-        group.first(prepare)
+        threads = group.first(prepare)
         group.sees(run / "config.json")
+        held.enter_context(threads_of_run(threads, speak=show and group.is_first))
         result = fit(
             model,
             stream,
@@ -177,7 +180,7 @@ def open_run(run: Path, config: dict[str, Any], **notes: str) -> None:
         others = [p for p in run.iterdir() if not p.name.startswith(".")]
         if others:
             raise RunDirectoryError(f"{run} is not empty and holds no run ({others[0].name}); choose another --out")
-        where = {"versions": environment.versions(), "commit": environment.commit(), "command": environment.command()}
+        where = environment.record() | {"threads": threads_here()}
         write_json(path, config | notes | where)
         return
     with disk_errors(path):

@@ -23,7 +23,6 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.models.mup import rescale_
     from uprior.train.distributed import is_main_process
 
-    _set_threads(arguments)
     vocabulary = Vocabulary(size=arguments.vocab, mapping=arguments.vocab_map)
     stream = Stream(
         source, seed=arguments.seed, batch_size=arguments.batch_size, length=arguments.context, vocab=vocabulary
@@ -35,6 +34,8 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
             rescale_(model, arguments.base_width, base_head_size=arguments.base_head_size)
     else:
         model = load_model(arguments.model)
+    rows, width = arguments.micro_batch or arguments.batch_size, getattr(model.config, "hidden_size", 256)
+    _set_threads(arguments, arguments.out, tokens=rows * arguments.context, width=width)
     fields = (
         "learning_rate",
         "schedule",
@@ -96,7 +97,7 @@ def compare(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         ) from error
     from uprior.comparing import compare
 
-    _set_threads(arguments)
+    _set_threads(arguments, arguments.out)
     fields = (
         "seeds",
         "steps",
@@ -128,7 +129,9 @@ def study(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         return 0
     corpora_exist(arguments.eval)
     out = arguments.out or Path("runs") / arguments.study
-    studies.find(arguments.study)().run(out, evaluate_on=arguments.eval)
+    study = studies.find(arguments.study)()
+    _set_threads(arguments)
+    study.run(out, evaluate_on=arguments.eval)
     print_records(out)
     print(f"\npage: {out / 'report.html'}")
     return 0
@@ -143,8 +146,11 @@ def report(arguments: argparse.Namespace, _: dict[str, str]) -> int:
 
 def doctor(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior import environment
+    from uprior.train.threads import settle
 
+    chosen = settle(None)  # before the number of threads is looked at
     record = {"versions": environment.versions(), "commit": environment.commit(), **environment.hardware()}
+    record["threads_chosen"] = chosen
     if arguments.json:
         print_json([record])
         return 0
@@ -164,8 +170,8 @@ def corpora_exist(names: Sequence[str]) -> None:
         corpora.get(name)
 
 
-def _set_threads(arguments: argparse.Namespace) -> None:
-    if arguments.threads:
-        import torch
+def _set_threads(arguments: argparse.Namespace, run: Path | None = None, **size: int) -> None:
+    """As ``--threads`` says; a run that has begun knows its own count. ``size`` is that of a step, for the probe."""
+    from uprior.train.threads import recorded_threads, settle
 
-        torch.set_num_threads(arguments.threads)
+    settle(arguments.threads, recorded=None if run is None else recorded_threads(run), **size)
