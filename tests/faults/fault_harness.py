@@ -1,13 +1,11 @@
 """Real ``uprior pretrain`` processes, and ways to hurt them from inside and outside.
 
-Processes come out of one server that has imported the heavy libraries already (multiprocessing's "forkserver"), so that a
-process costs a fraction of a second and not five. What hurts them from inside is an ``Injury``: it is installed before the
-program starts and waits for a moment that the test has chosen.
+What hurts them from inside is an ``Injury``: it is installed before the program starts and waits for a moment that the test
+has chosen.
 """
 
 import contextlib
 import json
-import multiprocessing
 import os
 import resource
 import signal
@@ -16,16 +14,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import process_server
+
 from uprior.files import read_lines
 
 STEPS, CHECKPOINT_EVERY, BATCH = 12, 3, 4
 # Generous: only a hang takes so long.
 DEADLINE = 120.0
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["transformers.models.llama.modeling_llama", "uprior.cli", "uprior.experiment", "uprior.data.stream",
-     "uprior.evals.markov", "uprior.sources.pointwise"]
-)  # fmt: skip
 
 
 def repeats(by_default):
@@ -255,8 +250,7 @@ class Victim:
     def __init__(self, words, folder, *injuries):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.process = SERVER.Process(target=_main, args=(words, self.folder, injuries))
-        self.process.start()
+        self.process = process_server.start(_main, words, self.folder, injuries)
 
     def kill_when(self, condition):
         """SIGKILL from outside as soon as the condition holds; False if the process ended before."""

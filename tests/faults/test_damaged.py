@@ -1,13 +1,17 @@
-"""A newest checkpoint that is damaged is noticed, said aloud, and the one before is used.
-
-That all checkpoints are damaged, or of another architecture, is in tests/test_train.py.
-"""
+"""A newest checkpoint that is damaged is noticed, said aloud, and the one before is used."""
 
 import random
 import shutil
 
 import pytest
+import torch
 from fault_harness import Kill, checkpoints, finish, pretrain, repeats, run, trace
+from safetensors.torch import load_file
+
+from uprior.errors import CheckpointError
+from uprior.models import build
+from uprior.train import Training, checkpoint
+from uprior.train.optimizer import make_optimizer
 
 FILES = ("model.safetensors", "optimizer.safetensors", "random.safetensors", "state.json", "checksums.json")
 WAYS = ("truncated", "emptied", "bit flipped", "byte added", "missing", "zeroed", "of another step")
@@ -24,12 +28,14 @@ def killed(tmp_path_factory, data):
 
 def cases():
     every = [(way, file) for way in WAYS for file in FILES]
-    chosen = random.Random("damage").sample(every, min(len(every), repeats(3)))
+    chosen = random.Random("damage").sample(every, min(len(every), repeats(1)))
     # Without its checksums nothing else tells whether a checkpoint is whole.
     return list(dict.fromkeys([*chosen, ("missing", "checksums.json")]))
 
 
-def hurt(file, way, rng):
+def hurt(folder, way, name):
+    """Damage a file of the run's newest checkpoint."""
+    file, rng = folder / "checkpoints" / "step-00000006" / name, random.Random(f"{way} {name}")
     data = bytearray(file.read_bytes())
     if way == "missing":
         file.unlink()
@@ -50,16 +56,53 @@ def hurt(file, way, rng):
     file.write_bytes(data)
 
 
+def tells(said, file):
+    """A checksum that changed accuses the file that it is of."""
+    accused = FILES if file == "checksums.json" else (file, "checksums.json")
+    return "step-00000006" in said and any(name in said for name in accused)
+
+
 @pytest.mark.fault("newest checkpoint truncated, bit-flipped, or missing a file")
 @pytest.mark.parametrize(("way", "file"), cases())
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, killed, data, whole, way, file):
     folder = tmp_path / "run"
     shutil.copytree(killed, folder)
-    hurt(folder / "checkpoints" / "step-00000006" / file, way, random.Random(f"{way} {file}"))
+    hurt(folder, way, file)
     ended = finish(pretrain(folder, data), tmp_path)
     said = next(line for line in ended.err.splitlines() if line.startswith("passed over a checkpoint: "))
-    # A checksum that changed accuses the file that it is of.
-    accused = FILES if file == "checksums.json" else (file, "checksums.json")
-    assert "step-00000006" in said and any(name in said for name in accused)
-    assert "going on from step 3" in ended.err
+    assert tells(said, file) and "going on from step 3" in ended.err
     assert trace(folder) == whole.trace
+
+
+# ------------------------------------------------------------------ in this process
+
+
+def restored(folder, name="llama-tiny"):
+    """(what was restored, the model into which)"""
+    model = build(name, context=32)
+    return checkpoint.restore(folder, model, make_optimizer(model, Training())), model
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("way", WAYS)
+def test_every_damage_of_every_file_is_noticed(tmp_path, killed, way, file):
+    shutil.copytree(killed, tmp_path / "run")
+    hurt(tmp_path / "run", way, file)
+    state, model = restored(tmp_path / "run")
+    (said,) = state.passed_over
+    assert state.step == 3 and tells(said, file)
+    saved = load_file(killed / "checkpoints" / "step-00000003" / "model.safetensors")
+    assert all(torch.equal(tensor, saved[name]) for name, tensor in model.named_parameters())
+
+
+def test_all_checkpoints_damaged_is_one_line(tmp_path, killed):
+    shutil.copytree(killed, tmp_path / "run")
+    for folder in checkpoint.folders(tmp_path / "run"):
+        (folder / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"no good checkpoint left .* start anew"):
+        restored(tmp_path / "run")
+
+
+def test_a_checkpoint_of_another_architecture_does_not_fit(killed):
+    with pytest.raises(CheckpointError, match=r"no good checkpoint left .*another architecture"):
+        restored(killed, "gpt2-tiny")
