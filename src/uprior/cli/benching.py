@@ -10,7 +10,7 @@ from typing import Any
 from uprior.terminal import print_json, print_table
 
 # The words after ``uprior bench``; anything else is the name of a source.
-WORDS = ("sources", "train")
+WORDS = ("sources", "train", "wait")
 
 
 def name_the_bench(argv: list[str]) -> list[str]:
@@ -48,6 +48,16 @@ def add_train_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
     sub.add_argument("--steps", type=count, help="steps per turn (what the slowest does in 2 seconds)")
     sub.add_argument("--threads", type=count, help="processor threads of each contestant (their own choice)")
     sub.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def add_wait_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
+    """The options of ``uprior bench wait``."""
+    sub.add_argument("what", nargs="*", metavar="NAME", help="sources (all, at their defaults)")
+    sub.add_argument("--model", default="llama-1m", help="preset (llama-1m)")
+    sub.add_argument("--batch-size", type=count, default=8, help="rows per step (8)")
+    sub.add_argument("--length", type=count, default=256, help="tokens per row (256)")
+    sub.add_argument("--steps", type=count, default=64, help="steps of training (64)")
+    sub.add_argument("--precision", default="auto", help="auto, bfloat16 or float32 (auto)")
 
 
 def sources(arguments: argparse.Namespace, _: dict[str, str]) -> int:
@@ -106,6 +116,27 @@ def train(arguments: argparse.Namespace, _: dict[str, str]) -> int:
                 print(f"{record['contestant']}: {record['error']}")
         print(flush=True)
     return status
+
+
+def wait(arguments: argparse.Namespace, _: dict[str, str]) -> int:
+    """Exit status 1 where training on some source waits longer than the bar allows."""
+    from uprior import sources
+    from uprior.bench import wait as benchmark
+    from uprior.train.threads import settle
+
+    settle(arguments.threads)
+    options = {name: getattr(arguments, name) for name in ("model", "batch_size", "length", "steps", "precision")}
+    rows, missed = [], []
+    for name in arguments.what or list(sources.entries()):
+        record = benchmark.bench_wait(sources.get(name), **options)
+        if arguments.json:
+            print_json([{"name": name} | record])
+        rows.append([name, *benchmark.cells(record)])
+        missed += [name] if record["data_wait_share"] >= benchmark.BAR else []
+    if not arguments.json:
+        print_table(["source", *benchmark.COLUMNS], rows)
+        print(f"waits of {100 * benchmark.BAR:g} % or more: {', '.join(missed) or 'none'}")
+    return 1 if missed else 0
 
 
 def _say(text: str) -> None:

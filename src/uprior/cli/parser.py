@@ -34,7 +34,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         source_options: bool = False,
         under: Any = commands,
     ) -> argparse.ArgumentParser:
-        sub = under.add_parser(name, help=text, description=text)
+        sub: argparse.ArgumentParser = under.add_parser(name, help=text, description=text)
         sub.set_defaults(handler=handler, parser=sub, takes_source_options=source_options)
         if as_json:
             sub.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
@@ -65,6 +65,10 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     benching.add_source_arguments(command("sources", benching.sources, text, as_json=True, under=benches), _count)
     text = "our training loop, the Hugging Face Trainer and a plain loop, by turns in one run"
     benching.add_train_arguments(command("train", benching.train, text, as_json=True, under=benches), _count)
+    text = "does training wait for its data: every source, trained on for some dozens of steps"
+    wait = command("wait", benching.wait, text, as_json=True, under=benches)
+    benching.add_wait_arguments(wait, _count)
+    _add_threads(wait)
 
     gallery = command(
         "gallery", catalogue.gallery, "a page with pictures and measures of every source, and a map (about a minute)"
