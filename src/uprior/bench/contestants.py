@@ -12,7 +12,7 @@ from typing import Any
 
 from uprior import sources
 from uprior.bench.turns import Turn
-from uprior.data.stream import Stream
+from uprior.data.stream import BatchStream, Stream
 from uprior.files import read_lines
 from uprior.types import Batch
 
@@ -22,13 +22,15 @@ ENDLESS = 1_000_000
 
 @dataclass(frozen=True)
 class Job:
-    """What all contestants are given. ``source`` is a text that ``sources.get`` reads, ``model`` the name of a preset."""
+    """What all contestants are given. ``source`` is a text that ``sources.get`` reads, ``model`` the name of a preset,
+    ``threads`` a number of processor threads that was asked for."""
 
     model: str
     source: str
     batch_size: int
     length: int
     seed: int = 0
+    threads: int | None = None
 
     def build(self) -> Any:
         """The fresh model, on the CPU, in float32; the same weights for all."""
@@ -38,30 +40,29 @@ class Job:
 
     def stream(self) -> Stream:
         """The batches, as ``uprior pretrain`` makes them."""
-        return Stream(sources.get(self.source), **self._shape())
+        return Stream(
+            sources.get(self.source), seed=self.seed, batch_size=self.batch_size, length=self.length, vocab=256
+        )
 
-    def stream_by_turns(self, turn: Turn) -> Stream:
+    def stream_by_turns(self, turn: Turn) -> BatchStream:
         """The same for loops that ask for a batch when a step begins."""
-        return _ByTurns(turn, sources.get(self.source), **self._shape())
-
-    def _shape(self) -> dict[str, int]:
-        return {"seed": self.seed, "batch_size": self.batch_size, "length": self.length, "vocab": 256}
+        return _ByTurns(turn, self.stream())
 
 
-class _ByTurns(Stream):
+class _ByTurns(BatchStream):
     """A stream for loops that ask for one batch per step: asking for the next one says that a step is done.
 
     So a loop takes its turns without knowing of them, and a step is all that lies between: the wait for its data too.
     """
 
-    def __init__(self, turn: Turn, source: sources.Source, **options: Any) -> None:
-        super().__init__(source, **options)
-        self.turn = turn
+    def __init__(self, turn: Turn, stream: Stream) -> None:
+        super().__init__(seed=stream.seed, batch_size=stream.batch_size, length=stream.length, split=stream.split)
+        self.turn, self.stream = turn, stream
 
     def batches(
         self, start: int = 0, stop: int | None = None, *, threads: int = 1, ahead: int = 4
     ) -> Generator[Batch, None, None]:
-        with contextlib.closing(super().batches(start, stop, threads=threads, ahead=ahead)) as inner:
+        with contextlib.closing(self.stream.batches(start, stop, threads=threads, ahead=ahead)) as inner:
             while True:
                 with self.turn.waiting():
                     batch = next(inner, None)
@@ -72,12 +73,14 @@ class _ByTurns(Stream):
 
 
 def uprior(job: Job, turn: Turn) -> None:
-    """What ``uprior pretrain`` runs, evaluation and checkpoints apart, with its defaults."""
+    """What ``uprior pretrain`` runs with its defaults, but for evaluations and all checkpoints after the first."""
     from uprior.train import Training, fit
+    from uprior.train.threads import settle
 
     model, stream = job.build(), job.stream_by_turns(turn)
     with tempfile.TemporaryDirectory() as folder:
         turn.begin()
+        settle(job.threads, tokens=job.batch_size * job.length, width=model.config.hidden_size)
         try:
             fit(model, stream, Training(steps=ENDLESS, checkpoint_every=ENDLESS), Path(folder), show=False)
         finally:
@@ -87,6 +90,7 @@ def uprior(job: Job, turn: Turn) -> None:
 
 def trainer(job: Job, turn: Turn, **options: Any) -> None:
     """Hugging Face's Trainer on the rows of the stream; ``options`` are TrainingArguments on top of the defaults."""
+    import torch
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     class Turns(TrainerCallback):  # type: ignore[misc]
@@ -104,6 +108,8 @@ def trainer(job: Job, turn: Turn, **options: Any) -> None:
             return loss
 
     model, rows = job.build(), job.stream().torch_dataset(rows=True)
+    if not torch.cuda.is_available():
+        options["use_cpu"] = True  # without saying so, no bfloat16 there
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder,

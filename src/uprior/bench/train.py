@@ -69,11 +69,11 @@ def bench_training(
     likes). A contestant that is not installed, fails or dies has a record with its ``error``, one line; the others go on.
     Raises UnknownNameError, SpecError before anything is started.
     """
-    job = Job(model, source, batch_size, length)
+    job = Job(model, source, batch_size, length, threads=threads)
     names = list(CONTESTANTS) if only is None else list(dict.fromkeys(only))
     _check(job, names, rounds, steps)
     errors = {name: text for name in names if (text := CONTESTANTS[name].missing()) is not None}
-    match = _Match(job, [name for name in names if name not in errors], threads, patience, tell)
+    match = _Match(job, [name for name in names if name not in errors], patience, tell)
     with match:
         slowest = match.warm_up()
         steps = steps or max(1, round(TURN_SECONDS / slowest))
@@ -110,8 +110,8 @@ def _check(job: Job, names: Sequence[str], rounds: int, steps: int | None) -> No
 class _Match:
     """The contestants of one model at work. Whoever fails is out, with the reason in ``errors``; a context manager."""
 
-    def __init__(self, job: Job, names: Sequence[str], threads: int | None, patience: float, tell: Tell) -> None:
-        self.job, self.threads, self.patience, self.tell = job, threads, patience, tell
+    def __init__(self, job: Job, names: Sequence[str], patience: float, tell: Tell) -> None:
+        self.job, self.patience, self.tell = job, patience, tell
         # The yardstick goes in the middle of a round.
         self.names = [*names[: len(names) // 2], YARDSTICK, *names[len(names) // 2 :]]
         self.workers: dict[str, Worker] = {}
@@ -152,8 +152,8 @@ class _Match:
         self.ends = self._each("closing", lambda name: self.workers[name].finish())
 
     def _start(self, name: str) -> dict[str, Any]:
-        task = {"name": name, "job": dataclasses.asdict(self.job), "threads": self.threads}
-        worker = Worker(task, _environment(self.threads), self.patience)
+        task = {"name": name, "job": dataclasses.asdict(self.job)}
+        worker = Worker(task, _environment(self.job.threads), self.patience)
         self.workers[name] = self._stack.enter_context(worker)
         return worker.start()
 
@@ -187,7 +187,8 @@ def _environment(threads: int | None) -> dict[str, str]:
 
 
 def _ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    return statistics.median(a / b for a, b in zip(over, under, strict=True))
+    ratios = [a / b for a, b in zip(over, under, strict=True)]
+    return statistics.median(ratios)
 
 
 def _record(
@@ -198,14 +199,14 @@ def _record(
     tokens_per_second    median over rounds; ``tokens_per_second_by_round`` has them all
     ratio_to_plain       its speed over plain's; ratio_to_best_other: over the fastest of the others, which ``best_other`` names
     flops_per_second     the model's operations, attention's products for the positions that are seen included
-    matmul_share         that over the rate of large matrix products measured in the same rounds (bfloat16 or float32, whichever was
-                         faster); ..._weights and ..._whole_attention count as ``arithmetic.flops_per_token`` says
+    matmul_share         that over the rate of large matrix products measured in the same rounds (bfloat16 or float32, the faster
+                         one); ..._weights and ..._whole_attention count operations as ``arithmetic.flops_per_token`` says
     nominal_share        that over the card's nominal dense bfloat16 rate, where it is known
     peak_resident_bytes, peak_cuda_bytes    most memory of its process, and allocated on the card
     data_wait_share      of the time of its turns, spent in asking for batches
     first_step_s         from the call of the loop to the end of its first step: setting up and compiling included
     first_loss, last_loss, last_step        first: before any update, so that all agree but for rounding
-    threads, machine     what it ran with
+    threads, machine     what it ran with; ``matmul_threads``: what the matrix products ran with
     """
     record: dict[str, Any] = {"contestant": name, **about, "error": missing or match.errors.get(name)}
     if record["error"] is not None:
@@ -249,17 +250,20 @@ def _matmul(match: _Match, rates: Sequence[float], flops: dict[str, float]) -> d
     """The yardstick's fields; None where it failed."""
     fields = ("matmul_share", "matmul_share_weights", "matmul_share_whole_attention")
     if YARDSTICK in match.errors:
-        return dict.fromkeys(("matmul_bfloat16_flops", "matmul_float32_flops", *fields))
+        return dict.fromkeys(("matmul_bfloat16_flops", "matmul_float32_flops", "matmul_threads", *fields))
     measured = {dtype: [turns[YARDSTICK][dtype] for turns in match.turns] for dtype in ("bfloat16", "float32")}
-    medians = {f"matmul_{dtype}_flops": round(statistics.median(of)) for dtype, of in measured.items()}
+    found: dict[str, float | None] = {
+        f"matmul_{dtype}_flops": round(statistics.median(of)) for dtype, of in measured.items()
+    }
+    found["matmul_threads"] = match.ends[YARDSTICK]["machine"]["threads"]
     of_matmul = _ratio(rates, max(measured.values(), key=statistics.median))
     ways = ("causal", "weights", "whole")
-    return medians | {field: round(of_matmul * flops[way], 4) for field, way in zip(fields, ways, strict=True)}
+    return found | {field: round(of_matmul * flops[way], 4) for field, way in zip(fields, ways, strict=True)}
 
 
 COLUMNS = (
     "tokens/s", "x plain", "x best other", "TFLOP/s", "of matmul", "of nominal",
-    "MB", "data wait", "first step s", "loss", "to",
+    "MB", "data wait", "first step s", "threads", "loss", "to",
 )  # fmt: skip
 
 
@@ -279,6 +283,7 @@ def cells(record: dict[str, Any]) -> list[str]:
         f"{(record['peak_cuda_bytes'] or record['peak_resident_bytes']) / 1e6:,.0f}",
         f"{record['data_wait_share']:.1%}",
         f"{record['first_step_s']:.1f}",
+        str(record["threads"]),
         f"{record['first_loss']:.3f}",
         f"{record['last_loss']:.3f}",
     ]
@@ -294,7 +299,7 @@ def headline(records: Sequence[dict[str, Any]]) -> Iterator[str]:
     )
     if done is not None:
         machine = done["machine"]
-        where = machine["accelerator"] or f"{machine['processor']}, {done['threads']} threads"
+        where = machine["accelerator"] or machine["processor"]
         rates = [done["matmul_bfloat16_flops"], done["matmul_float32_flops"]]
         texts = ["?" if rate is None else f"{rate / 1e12:.3g}" for rate in rates]
         yield f"{where}; matrix products: {texts[0]} TFLOP/s bfloat16, {texts[1]} float32"

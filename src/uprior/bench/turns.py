@@ -38,7 +38,7 @@ class Worker:
     def __init__(self, task: dict[str, Any], environment: dict[str, str], patience: float = PATIENCE) -> None:
         """``task``: the contestant's name and the fields of its Job; ``environment``: variables on top of this process's."""
         self.patience = patience
-        self._output = tempfile.TemporaryFile()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed on exit)
         self._line, theirs = Pipe()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "uprior.bench.worker", str(theirs.fileno())],

@@ -20,8 +20,8 @@ def main(descriptor: int) -> None:
     turn = Turn(line, torch.cuda.is_available())
     task = turn.receive()
     try:
-        if task["threads"]:
-            torch.set_num_threads(task["threads"])
+        if task["job"]["threads"]:
+            torch.set_num_threads(task["job"]["threads"])
         turn.send(**_compete(task, turn))
     except Exception as error:
         turn.send(error=f"{type(error).__name__}: {error}".partition("\n")[0][:500])
