@@ -5,16 +5,14 @@ All compiled functions live in this one file: numba's cache does not notice chan
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from uprior.sources import _language_layout as at
+from uprior.sources._exact import internal, kernel
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 Rng: TypeAlias = np.random.Generator
 Machine: TypeAlias = Any  # a record of MACHINE
 Row: TypeAlias = Any  # a record of ROW
@@ -28,20 +26,15 @@ _FIRST_FORM: Any = np.int64(0)
 _whole: Any = np.int64
 
 
-def _compiled(function: Function) -> Function:
-    """Compile for kernels alone: no way in from Python, which takes a quarter of the time; a call from there ends the process."""
-    return cast(Function, njit(cache=True, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function))
-
-
 # ------------------------------------------------------------------ drawing a machine
 
 
-@_compiled
+@internal
 def _below(rng: Rng, n: int) -> int:
     return int(rng.random() * n)
 
 
-@_compiled
+@internal
 def _draw_letter(rng: Rng, me: Machine) -> int:
     u, i = rng.random(), 0
     while i < me.letters - 1 and u >= me.letter_end[i]:
@@ -49,7 +42,7 @@ def _draw_letter(rng: Rng, me: Machine) -> int:
     return i
 
 
-@_compiled
+@internal
 def _draw_chain(rng: Rng, me: Machine, length: int, into: Any) -> None:
     """into[0] = length, into[1..] = that many letters of the letter chain."""
     into[0] = length
@@ -59,7 +52,7 @@ def _draw_chain(rng: Rng, me: Machine, length: int, into: Any) -> None:
         letter = me.letter_next[letter, int(me.successors * rng.random() ** 2)]  # the first successors are likelier
 
 
-@_compiled
+@internal
 def _draw_code(rng: Rng, me: Machine, shuffled: NDArray[np.int64]) -> None:
     """A fresh random injection of the machine's symbols into the alphabet; ``shuffled`` is any order of all tokens."""
     code, used = me.code, 0
@@ -80,7 +73,7 @@ def _draw_code(rng: Rng, me: Machine, shuffled: NDArray[np.int64]) -> None:
         code[at.CLOSE + i] = code[at.OPEN + i]
 
 
-@_compiled
+@internal
 def _draw_letters(rng: Rng, me: Machine) -> None:
     """Zipf law of letters, sparse letter chain, syllables."""
     total = 0.0
@@ -96,7 +89,7 @@ def _draw_letters(rng: Rng, me: Machine) -> None:
         _draw_chain(rng, me, 1 + _below(rng, at.SYLLABLE_LETTERS - 1), me.syllable[i])
 
 
-@_compiled
+@internal
 def _draw_classes(rng: Rng, me: Machine, words: Words) -> None:
     """Class sizes over e^5 in ratio (closed and open classes), the sparse class chain, endings; no word is drawn yet."""
     total = 0.0
@@ -119,7 +112,7 @@ def _draw_classes(rng: Rng, me: Machine, words: Words) -> None:
     me.drawn = 0
 
 
-@_compiled
+@internal
 def _draw_templates(rng: Rng, me: Machine) -> None:
     """Records: fields of fixed kinds with fixed delimiters, the same on every line."""
     for t in range(me.templates):
@@ -136,7 +129,7 @@ def _draw_templates(rng: Rng, me: Machine) -> None:
             field[5] = _draw_word(rng, me, c)
 
 
-@_compiled
+@internal
 def _draw_word(rng: Rng, me: Machine, c: int) -> int:
     """A word of class c by the Zipf-Mandelbrot law: p(rank) ~ (rank + shift)^-exponent, its integral inverted."""
     power = 1.0 - me.word_exponent
@@ -146,7 +139,7 @@ def _draw_word(rng: Rng, me: Machine, c: int) -> int:
     return int(me.class_first[c] + max(0, min(int(x - 1.0 - me.word_shift), size - 1)))
 
 
-@_compiled
+@internal
 def _spell(rng: Rng, me: Machine, words: Words, word: int, c: int) -> None:
     """Draw the spelling of a word that is used for the first time: the beginning of a relative, then syllables or letters."""
     spelling = words[word]
@@ -182,7 +175,7 @@ def _spell(rng: Rng, me: Machine, words: Words, word: int, c: int) -> None:
 # ------------------------------------------------------------------ writing tokens
 
 
-@_compiled
+@internal
 def _put(row: Row, tokens: Tokens, token: int) -> None:
     if row.written < len(tokens):
         tokens[row.written] = token
@@ -190,7 +183,7 @@ def _put(row: Row, tokens: Tokens, token: int) -> None:
         row.column += 1
 
 
-@_compiled
+@internal
 def _put_letter(row: Row, tokens: Tokens, me: Machine, letter: int, second: int) -> None:
     """A letter as one token, or as a lead and a second token that letters with other leads share."""
     if me.leads > 0 and letter >= me.first_wide:
@@ -200,7 +193,7 @@ def _put_letter(row: Row, tokens: Tokens, me: Machine, letter: int, second: int)
     _put(row, tokens, me.code[letter + at.SECOND * second])
 
 
-@_compiled
+@internal
 def _put_word(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, c: int, word: int, second: int) -> None:
     """Spell a word; ``second``: 1 writes its first letter in the second form."""
     if words[word, 0] == 0:
@@ -212,7 +205,7 @@ def _put_word(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, c: 
     row.used[c] += 1
 
 
-@_compiled
+@internal
 def _put_number(row: Row, tokens: Tokens, me: Machine, value: int, width: int) -> None:
     """Digits of ``value``, most significant first, at least ``width`` of them."""
     place, digits = 1, 1
@@ -224,7 +217,7 @@ def _put_number(row: Row, tokens: Tokens, me: Machine, value: int, width: int) -
         place //= me.base
 
 
-@_compiled
+@internal
 def _put_line(row: Row, tokens: Tokens, me: Machine) -> None:
     """End the line; the next one is indented by the number of open brackets, where the machine does that."""
     _put(row, tokens, me.code[at.LINE])
@@ -233,7 +226,7 @@ def _put_line(row: Row, tokens: Tokens, me: Machine) -> None:
         _put(row, tokens, me.code[at.SEPARATOR])
 
 
-@_compiled
+@internal
 def _choose_word(rng: Rng, row: Row, me: Machine, c: int) -> int:
     """A word of the class: one used lately (the later the likelier), or a fresh draw from the Zipf law."""
     if row.used[c] > 0 and rng.random() < me.reuse:
@@ -243,7 +236,7 @@ def _choose_word(rng: Rng, row: Row, me: Machine, c: int) -> int:
     return _draw_word(rng, me, c)
 
 
-@_compiled
+@internal
 def _note_start(rng: Rng, row: Row, tokens: Tokens, me: Machine) -> None:
     """Note that a word starts here, and now and then repeat an earlier span first.
 
@@ -259,15 +252,13 @@ def _note_start(rng: Rng, row: Row, tokens: Tokens, me: Machine) -> None:
     words = 2.0 * (1.0 - rng.random()) ** (-1.0 / me.copy_tail)
     last = min(first + int(min(words, 1e6)), row.noted - 1)
     for i in range(row.start[first % at.MAX_STARTS], row.start[last % at.MAX_STARTS]):
-        if me.copy_error > 0 and rng.random() < me.copy_error:
-            if rng.random() < 0.5:
-                continue  # lost
-            _put(row, tokens, me.code[_draw_letter(rng, me)])
-        else:
+        if me.copy_error == 0 or rng.random() >= me.copy_error:
             _put(row, tokens, tokens[i])
+        elif rng.random() >= 0.5:  # else it is lost
+            _put(row, tokens, me.code[_draw_letter(rng, me)])
 
 
-@_compiled
+@internal
 def _open_bracket(rng: Rng, row: Row, tokens: Tokens, me: Machine) -> None:
     kind = _below(rng, me.pairs)
     if kind < me.mirrored and row.depth > 0:
@@ -279,7 +270,7 @@ def _open_bracket(rng: Rng, row: Row, tokens: Tokens, me: Machine) -> None:
         _put_line(row, tokens, me)
 
 
-@_compiled
+@internal
 def _close_bracket(row: Row, tokens: Tokens, me: Machine) -> None:
     row.depth -= 1
     if me.indent > 0:
@@ -287,7 +278,7 @@ def _close_bracket(row: Row, tokens: Tokens, me: Machine) -> None:
     _put(row, tokens, me.code[at.CLOSE + row.stack[row.depth]])
 
 
-@_compiled
+@internal
 def _put_item(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, c: int, ending: int, first: bool) -> None:
     """A number, or a word of class c with an ending, with brackets around that may open before and close after it."""
     if me.pairs > 0 and row.depth < at.MAX_DEPTH and rng.random() < me.nest_rate:
@@ -301,15 +292,14 @@ def _put_item(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, c: 
         word = _choose_word(rng, row, me, c)
         _put_word(rng, row, tokens, me, words, c, word, 1 if marked else 0)
         if me.suffixes > 0 and rng.random() < me.suffix_rate:
-            chosen = ending if me.agrees[c] == 1 else _below(rng, me.suffixes)
-            suffix = me.suffix[c, chosen]
+            suffix = me.suffix[c, ending if me.agrees[c] == 1 else _below(rng, me.suffixes)]
             for i in range(suffix[0]):
                 _put_letter(row, tokens, me, suffix[1 + i], _FIRST_FORM)
     while row.depth > 0 and rng.random() < me.close_rate:
         _close_bracket(row, tokens, me)
 
 
-@_compiled
+@internal
 def _put_separator(rng: Rng, row: Row, tokens: Tokens, me: Machine) -> None:
     """What stands between two words: perhaps a mark, then a separator, or a line end where lines have a width."""
     if me.mark_rate > 0 and rng.random() < me.mark_rate:
@@ -322,7 +312,7 @@ def _put_separator(rng: Rng, row: Row, tokens: Tokens, me: Machine) -> None:
         _put(row, tokens, me.code[at.SEPARATOR])
 
 
-@_compiled
+@internal
 def _write_sentence(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words) -> None:
     """Words in the order of the class chain; all brackets are closed before the end symbol."""
     c, ending, first = _below(rng, me.classes), _below(rng, max(me.suffixes, 1)), True
@@ -344,7 +334,7 @@ def _write_sentence(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Word
         _put(row, tokens, me.code[at.SEPARATOR])
 
 
-@_compiled
+@internal
 def _put_field(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, t: int, f: int) -> None:
     """One field of a record: its kinds are listed in ``_language_layout``."""
     field = me.field[t, f]
@@ -369,7 +359,7 @@ def _put_field(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words, t:
         row.value[t, f] = abs(row.value[t, f] + step)
 
 
-@_compiled
+@internal
 def _write_record(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words) -> None:
     """A line of one of the machine's templates."""
     t = int(me.templates * rng.random() ** 2)
@@ -381,7 +371,7 @@ def _write_record(rng: Rng, row: Row, tokens: Tokens, me: Machine, words: Words)
     _put_line(row, tokens, me)
 
 
-@njit(cache=True, nogil=True, no_cfunc_wrapper=True)  # type: ignore[untyped-decorator]
+@kernel
 def write_block(rng: Rng, machines: Any, rows: Any, words: Words, alphabet_size: int, tokens_NT: Tokens) -> None:
     """Write all rows, machine after machine; row n belongs to machine n modulo the number of machines.
 
