@@ -349,15 +349,12 @@ def _disjoint(probe: Probe, groups: dict[str, list[Block]], *, all_rows: bool = 
     for one, other in combinations(groups, 2):
         if not hashes[one].isdisjoint(hashes[other]):
             shared = len(hashes[one] & hashes[other])
-            raise Broken(
-                f"{one} and {other} share {shared} of {len(hashes[one])} different rows"
-                + (
-                    "; every row holds almost no information: set row_space, and give machines to splits with "
-                    "draw.own_machines"
-                    if nothing_else
-                    else ""
-                )
+            advice = (
+                "; every row holds almost no information: set row_space, and give machines to splits with "
+                "draw.own_machines"
             )
+            found = f"{one} and {other} share {shared} of {len(hashes[one])} different rows"
+            raise Broken(f"{found}{advice}" if nothing_else else found)
     left_out = sum(int((~kept).sum()) for kept in telling.values())
     note = f"; {left_out} rows of almost no information left out" if left_out else ""
     return f"{sum(map(len, tokens.values())) - left_out} rows of {len(groups)} groups compared{note}"
