@@ -1,15 +1,18 @@
-"""What the formal languages share: sizes over several orders of magnitude, and laws that types are drawn from."""
+"""What the formal languages share: sizes over several orders of magnitude, brackets, and laws that types are drawn from."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._alias import fill_alias, take
+from uprior.sources._base import Draw, Source, bars
 from uprior.sources._exact import inlined, kernel
+from uprior.spec import parameter
 
 
 def sizes(rng: np.random.Generator, low: int, high: int, count: int) -> NDArray[np.int64]:
@@ -17,6 +20,35 @@ def sizes(rng: np.random.Generator, low: int, high: int, count: int) -> NDArray[
     edges = np.cumsum(1.0 / np.arange(low, high + 1))
     drawn: NDArray[np.int64] = low + np.searchsorted(edges[:-1], rng.random(count) * edges[-1], side="right")
     return drawn
+
+
+@dataclass(frozen=True)
+class Brackets(Source):
+    """Base of the Dyck languages: 0..k-1 open a type, k..2k-1 close it, and a machine uses the first few types of each half."""
+
+    family: ClassVar[str] = "formal"
+    k: int = parameter(64, "number of bracket types in the alphabet", low=1, high=1 << 15)
+    min_types: int = parameter(2, "fewest types of a machine (k, where k is less)", low=1, high=1 << 15)
+    max_types: int = parameter(0, "most types of a machine; 0 for k", low=0, high=1 << 15)
+
+    @property
+    def alphabet_size(self) -> int:  # type: ignore[override]  # derived here, a field elsewhere
+        return 2 * self.k
+
+    def validate(self) -> None:
+        if self.max_types > self.k:
+            self.reject("max_types", f"0 to k = {self.k}")
+        if self.min_types > self.max_types > 0:
+            self.reject("min_types", f"1 to max_types = {self.max_types}")
+
+    def _types(self, draw: Draw, rows: int) -> NDArray[np.int64]:
+        """[N] how many types the machine of each row uses."""
+        most = self.max_types or self.k
+        return sizes(draw("machines"), min(self.min_types, most), most, rows)
+
+    def _picture(self, draw: Draw, length: int) -> NDArray[np.int64]:
+        row = self._generate(draw, 1, length).tokens[0]
+        return bars(np.cumsum(np.where(row < self.k, 1, -1)))
 
 
 class Laws(NamedTuple):

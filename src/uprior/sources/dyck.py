@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._base import Draw, Source, bars
+from uprior.sources._base import Draw
 from uprior.sources._exact import kernel
-from uprior.sources._formal import sizes
+from uprior.sources._formal import Brackets
 from uprior.spec import parameter
 from uprior.types import Block
 
@@ -20,7 +20,7 @@ _64: dict[str, Any] = {"k": 64, "min_types": 64}
 
 
 @dataclass(frozen=True)
-class Dyck(Source):
+class Dyck(Brackets):
     """Dyck language: brackets of k types, nested and closed last opened first.
 
     Machine: the number of types in use, n in min_types..max_types with probability proportional to 1/n; so there are
@@ -43,39 +43,27 @@ class Dyck(Source):
     """
 
     name: ClassVar[str] = "dyck"
-    family: ClassVar[str] = "formal"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "procedural": {**_64, "rule": "exact", "p_open": 0.5, "min_depth": 1, "max_depth": 0},
         "hu": {**_WORDS, "k": 30, "min_types": 30},
         "nca": {**_WORDS, **_64},
         "vit": {**_64, "rule": "exact", "p_open": 0.6, "min_depth": 1, "max_depth": 16},
     }
-    k: int = parameter(64, "number of bracket types in the alphabet", low=1, high=1 << 15)
-    min_types: int = parameter(2, "fewest types of a machine (k, where k is less)", low=1, high=1 << 15)
-    max_types: int = parameter(0, "most types of a machine; 0 for k", low=0, high=1 << 15)
     rule: str = parameter("exact", "rows balanced as a whole, or independent words", choices=("exact", "words"))
     p_open: float = parameter(0.5, "chance to open where both are possible", low=0.01, high=0.99)
     min_depth: int = parameter(1, "depth that every word reaches before it closes, if the row allows", low=1, high=4096)
     max_depth: int = parameter(0, "greatest depth; 0 for no limit", low=0, high=1 << 20)
     word_cap: int = parameter(510, "longest word of the rule 'words', tokens", low=2, high=1 << 20)
 
-    @property
-    def alphabet_size(self) -> int:  # type: ignore[override]  # derived here, a field elsewhere
-        return 2 * self.k
-
     def validate(self) -> None:
-        if self.max_types > self.k:
-            self.reject("max_types", f"0 to k = {self.k}")
-        if self.min_types > self.max_types > 0:
-            self.reject("min_types", f"1 to max_types = {self.max_types}")
+        super().validate()
         if 0 < self.max_depth < self.min_depth:
             self.reject("max_depth", f"0, or from min_depth = {self.min_depth}")
         if self.rule == "words" and self.word_cap < 2 * self.min_depth:
             self.reject("word_cap", f"at least 2 * min_depth = {2 * self.min_depth}")
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        most = self.max_types or self.k
-        types = sizes(draw("machines"), min(self.min_types, most), most, rows)
+        types = self._types(draw, rows)
         tokens = np.empty((rows, length), dtype=self.token_dtype)
         floor = np.empty((rows, length), dtype=np.float32)
         deepest, total = _write(
@@ -84,10 +72,6 @@ class Dyck(Source):
         )  # fmt: skip
         info = {"types": types, "max_depth": deepest, "mean_depth": total / length}
         return Block(tokens=tokens, machine=draw.machine_ids(types), floor_nats=floor, info=info)
-
-    def _picture(self, draw: Draw, length: int) -> NDArray[np.int64]:
-        row = self._generate(draw, 1, length).tokens[0]
-        return bars(np.cumsum(np.where(row < self.k, 1, -1)))
 
 
 @kernel

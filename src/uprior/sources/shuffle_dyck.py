@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._base import Draw, Source, bars
+from uprior.sources._base import Draw
 from uprior.sources._exact import kernel
-from uprior.sources._formal import sizes
+from uprior.sources._formal import Brackets
 from uprior.spec import parameter
 from uprior.types import Block
 
@@ -19,7 +19,7 @@ _64: dict[str, Any] = {"k": 64, "min_types": 64, "min_depth": 1}
 
 
 @dataclass(frozen=True)
-class ShuffleDyck(Source):
+class ShuffleDyck(Brackets):
     """Shuffle-Dyck language: brackets of k types that may cross, one counter per type.
 
     Machine: the number of types in use, n in min_types..max_types with probability proportional to 1/n; so there are
@@ -40,34 +40,22 @@ class ShuffleDyck(Source):
     """
 
     name: ClassVar[str] = "shuffle_dyck"
-    family: ClassVar[str] = "formal"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "procedural": {**_64, "p_open": 0.5, "max_depth": 16},
         "hu": {**_64, "p_open": 0.51, "max_depth": 8},
         "nca": {**_64, "p_open": 0.5, "max_depth": 16, "min_types": 63, "max_types": 63},
     }
-    k: int = parameter(64, "number of bracket types in the alphabet", low=1, high=1 << 15)
-    min_types: int = parameter(2, "fewest types of a machine (k, where k is less)", low=1, high=1 << 15)
-    max_types: int = parameter(0, "most types of a machine; 0 for k", low=0, high=1 << 15)
     p_open: float = parameter(0.5, "chance to open where both are possible", low=0.01, high=0.99)
     min_depth: int = parameter(1, "brackets that a row opens before it closes any", low=1, high=1 << 15)
     max_depth: int = parameter(16, "most brackets open at a time", low=1, high=1 << 15)
 
-    @property
-    def alphabet_size(self) -> int:  # type: ignore[override]  # derived here, a field elsewhere
-        return 2 * self.k
-
     def validate(self) -> None:
-        if self.max_types > self.k:
-            self.reject("max_types", f"0 to k = {self.k}")
-        if self.min_types > self.max_types > 0:
-            self.reject("min_types", f"1 to max_types = {self.max_types}")
+        super().validate()
         if self.min_depth > self.max_depth:
             self.reject("min_depth", f"1 to max_depth = {self.max_depth}")
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        most = self.max_types or self.k
-        types = sizes(draw("machines"), min(self.min_types, most), most, rows)
+        types = self._types(draw, rows)
         tokens = np.empty((rows, length), dtype=self.token_dtype)
         floor = np.empty((rows, length), dtype=np.float32)
         total, last = _write(
@@ -75,10 +63,6 @@ class ShuffleDyck(Source):
         )  # fmt: skip
         info = {"types": types, "mean_depth": total / length, "last_depth": last}
         return Block(tokens=tokens, machine=draw.machine_ids(types), floor_nats=floor, info=info)
-
-    def _picture(self, draw: Draw, length: int) -> NDArray[np.int64]:
-        row = self._generate(draw, 1, length).tokens[0]
-        return bars(np.cumsum(np.where(row < self.k, 1, -1)))
 
 
 @kernel
