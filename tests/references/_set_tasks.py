@@ -9,6 +9,14 @@ import numpy as np
 from uprior.types import Block
 
 
+def first_appearances(x):
+    found = []
+    for symbol in x:
+        if symbol not in found:
+            found.append(symbol)
+    return found
+
+
 def specs(cls, *others):
     """The default, the presets, and corners: one symbol of content more than one, single items, rows that are not packed."""
     least = cls().min_items

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 
-from references._brackets import sizes
+from references._brackets import dyck_reference
 from uprior.sources.dyck import Dyck
-from uprior.types import Block
 
 GOLDEN = (1, "d5607922373d2689")
 SPECS = [
@@ -17,18 +16,6 @@ SPECS = [
     Dyck(k=2, min_types=1, max_types=2, rule="words", min_depth=2, max_depth=3, word_cap=7, p_open=0.7),
     Dyck(k=1, min_types=1, max_types=1, min_depth=4, max_depth=5, p_open=0.9),
 ]
-
-
-def reference(source, draw, rows, length):
-    most = source.max_types or source.k
-    types = sizes(draw("machines"), min(source.min_types, most), most, rows)
-    rng = draw("rows")
-    written = [write_row(source, rng, n, length) for n in types]
-    return Block(
-        tokens=np.array([tokens for tokens, _ in written], dtype=source.token_dtype),
-        machine=draw.machine_ids(np.array(types)),
-        floor_nats=np.array([floor for _, floor in written], dtype=np.float32),
-    )
 
 
 def write_row(source, rng, n, length):
@@ -56,6 +43,9 @@ def write_row(source, rng, n, length):
             floor.append(-math.log(1 - chance))
         left -= 1
     return tokens, floor
+
+
+reference = dyck_reference(write_row)
 
 
 def validate(source, block):

@@ -4,9 +4,8 @@ import math
 
 import numpy as np
 
-from references._brackets import sizes
+from references._brackets import dyck_reference
 from uprior.sources.shuffle_dyck import ShuffleDyck
-from uprior.types import Block
 
 GOLDEN = (1, "79d41ed5af522ec5")
 SPECS = [
@@ -17,18 +16,6 @@ SPECS = [
     ShuffleDyck(k=3, min_types=1, max_types=2, min_depth=3, max_depth=4, p_open=0.7),
     ShuffleDyck(k=1, min_types=1, max_types=1, max_depth=1),
 ]
-
-
-def reference(source, draw, rows, length):
-    most = source.max_types or source.k
-    types = sizes(draw("machines"), min(source.min_types, most), most, rows)
-    rng = draw("rows")
-    written = [write_row(source, rng, n, length) for n in types]
-    return Block(
-        tokens=np.array([tokens for tokens, _ in written], dtype=source.token_dtype),
-        machine=draw.machine_ids(np.array(types)),
-        floor_nats=np.array([floor for _, floor in written], dtype=np.float32),
-    )
 
 
 def write_row(source, rng, n, length):
@@ -57,6 +44,9 @@ def write_row(source, rng, n, length):
                 kinds.pop()
             tokens.append(source.k + kind)
     return tokens, floor
+
+
+reference = dyck_reference(write_row)
 
 
 def validate(source, block):
