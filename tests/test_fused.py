@@ -1,4 +1,4 @@
-"""The fused forward pass: the same logits and gradients as the model's own, for any number of threads."""
+"""The fused forward pass: the same hidden states and gradients as the model's own, for any number of threads."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from uprior.models import build
 from uprior.train import _fused_kernels as kernels
-from uprior.train.fused import fused_forward
+from uprior.train.fused import fused_hidden
 from uprior.train.loss import scored_sum
 
 
@@ -26,6 +26,11 @@ def batch(model, rows=3, length=77):
     torch.manual_seed(1)
     tokens = torch.randint(0, model.config.vocab_size, (rows, length))
     return tokens, torch.rand(tokens.shape) < 0.7
+
+
+def fused_logits(model):
+    hidden = fused_hidden(model)
+    return lambda tokens: hidden(tokens) @ model.lm_head.weight.to(torch.bfloat16).t()
 
 
 def loss_and_gradients(model, forward, tokens, scored):
@@ -60,7 +65,7 @@ def test_as_near_to_float32_as_autocast_is(make):
     tokens, scored = batch(model)
     exact_loss, exact = loss_and_gradients(model, own(model), tokens, scored)
     _, cast = loss_and_gradients(model, autocast(model), tokens, scored)
-    loss, gradients = loss_and_gradients(model, fused_forward(model), tokens, scored)
+    loss, gradients = loss_and_gradients(model, fused_logits(model), tokens, scored)
     assert abs(loss - exact_loss) < 2e-3 * exact_loss
     assert gradients.keys() == exact.keys()
     for name in exact:
@@ -72,7 +77,7 @@ def test_as_near_to_float32_as_autocast_is(make):
 
 def test_no_position_sees_the_future():
     model = grouped()
-    forward = fused_forward(model)
+    forward = fused_logits(model)
     tokens, _ = batch(model)
     changed = tokens.clone()
     changed[:, 40:] = (changed[:, 40:] + 1) % 33
@@ -87,9 +92,9 @@ def test_the_same_bits_on_one_thread_and_two():
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        one = loss_and_gradients(model, fused_forward(model), tokens, scored)
+        one = loss_and_gradients(model, fused_logits(model), tokens, scored)
         torch.set_num_threads(2)
-        two = loss_and_gradients(model, fused_forward(model), tokens, scored)
+        two = loss_and_gradients(model, fused_logits(model), tokens, scored)
     finally:
         torch.set_num_threads(threads)
     assert one[0] == two[0]
@@ -97,14 +102,14 @@ def test_the_same_bits_on_one_thread_and_two():
 
 
 def test_models_it_cannot_do_are_left_alone():
-    assert fused_forward(build("gpt2-tiny")) is None
-    assert fused_forward(grouped(attention_bias=True)) is None
-    assert fused_forward(grouped(attention_dropout=0.1)) is None
-    assert fused_forward(grouped(hidden_act="gelu")) is None
-    assert fused_forward(grouped().to(torch.bfloat16)) is None
+    assert fused_hidden(build("gpt2-tiny")) is None
+    assert fused_hidden(grouped(attention_bias=True)) is None
+    assert fused_hidden(grouped(attention_dropout=0.1)) is None
+    assert fused_hidden(grouped(hidden_act="gelu")) is None
+    assert fused_hidden(grouped().to(torch.bfloat16)) is None
     hooked = grouped()
     hooked.model.layers[0].register_forward_hook(lambda *_: None)
-    assert fused_forward(hooked) is None
+    assert fused_hidden(hooked) is None
 
 
 def bits(values):

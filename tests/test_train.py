@@ -25,12 +25,19 @@ from uprior.models.presets import config_of, flops_per_token, fresh_like
 from uprior.sources import Constant, Mixture, Pointwise, Uniform
 from uprior.train import Training, fit
 from uprior.train.checkpoint import folders
+from uprior.train.distributed import ALONE
 from uprior.train.loop import _step
 from uprior.train.loss import scored_sum
 from uprior.train.optimizer import make_optimizer
+from uprior.train.parallel import spread_over
+from uprior.train.scorer import Scorer
 from uprior.types import Batch
 
 SOURCE = Mixture(sources=(Pointwise(max_symbols=4), Uniform()), shares=(3, 1))
+
+
+def alone(model):
+    return spread_over(model, ALONE, "auto", torch.device("cpu"))
 
 
 def tiny(seed=0):
@@ -89,7 +96,7 @@ def test_micro_batches_give_the_same_gradient():
     updated = []
     for micro in (0, 3):
         model, training = tiny(), Training(steps=1, precision="float32", micro_batch=micro)
-        record = _step(model, make_optimizer(model, training), batch, training, "float32", 1e-3, torch.device("cpu"))
+        record = _step(alone(model), make_optimizer(model, training), batch, training, 1e-3)
         updated.append((record, model.model.layers[0].mlp.up_proj.weight.detach()))
     assert updated[0][0].loss_nats == pytest.approx(updated[1][0].loss_nats, rel=1e-5)
     assert updated[0][0].gradient_norm == pytest.approx(updated[1][0].gradient_norm, rel=1e-4)
@@ -106,7 +113,7 @@ def test_nats_above_floor_count_only_rows_whose_floor_is_known():
         nats = scored_sum(model(torch.from_numpy(batch.tokens)).logits, torch.from_numpy(batch.tokens),
                           torch.from_numpy(batch.scored))[1].numpy()  # fmt: skip
     known = Batch(batch.tokens, batch.scored, floor)
-    record = _step(model, make_optimizer(model, training), known, training, "float32", 1e-3, torch.device("cpu"))
+    record = _step(alone(model), make_optimizer(model, training), known, training, 1e-3)
     assert record.above_floor_nats == pytest.approx(float((nats[0] - floor[0, 1:]).mean()), abs=1e-4)
 
 
@@ -325,17 +332,15 @@ def test_a_checkpoint_of_another_architecture_does_not_fit(tmp_path):
 
 
 def test_a_loss_that_becomes_nan_stops_with_the_step_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
-    from uprior.train import loop
+    original = Scorer.forward
 
-    original = loop.scored_sum
-
-    def poisoned(logits, tokens, scored):
+    def poisoned(scorer, tokens, scored):
         poisoned.calls += 1
-        loss, nats = original(logits, tokens, scored)
+        loss, nats = original(scorer, tokens, scored)
         return (loss * float("nan"), nats) if poisoned.calls == 8 else (loss, nats)
 
     poisoned.calls = 0
-    monkeypatch.setattr(loop, "scored_sum", poisoned)
+    monkeypatch.setattr(Scorer, "forward", poisoned)
     with pytest.raises(TrainingError, match=r"became nan .* at step 8; the checkpoint of step 6 is good"):
         run_loop(tmp_path)
     assert folders(tmp_path)[-1].name == "step-00000006"

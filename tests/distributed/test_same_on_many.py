@@ -47,12 +47,12 @@ def _count_reductions(group):
     for way in ("ddp", "fsdp"):
         model, counts[way] = tiny(), []
         spread = spread_over(model, group, way, cpu)
-        loop._step(model, make_optimizer(model, Training()), stream().batch(0), Training(), "float32", 0.0, cpu, spread)
+        loop._step(spread, make_optimizer(model, Training()), stream().batch(0), Training(), 0.0)
         for micro in (1, 0):
             training = Training(micro_batch=micro)
             optimizer = make_optimizer(model, training)
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-                loop._step(model, optimizer, stream().batch(0), training, "float32", 1e-3, cpu, spread)
+                loop._step(spread, optimizer, stream().batch(0), training, 1e-3)
             names = [event.name for event in profile.events()]
             counts[way].append(names.count("gloo:all_reduce") + names.count("c10d::_reduce_scatter_base_"))
     return counts

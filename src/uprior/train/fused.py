@@ -1,6 +1,6 @@
-"""A faster way to the same logits: Llama models on CPUs with a bfloat16 matrix unit.
+"""A faster way to the same hidden states: Llama models on CPUs with a bfloat16 matrix unit.
 
-``fused_forward`` reads the weights of a ``transformers`` model, which stays as it is: training, saving and loading know nothing
+``fused_hidden`` reads the weights of a ``transformers`` model, which stays as it is: training, saving and loading know nothing
 of it. Between the matrix products, which stay PyTorch's, everything is fused (``_fused_kernels``); queries, keys and values are
 one product, as are the two halves of a gated MLP. Weights stay float32 and are rounded to bfloat16 in every step, as autocast
 does.
@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from uprior.train import _fused_kernels as kernels
 
-Forward = Callable[[torch.Tensor], torch.Tensor]
+Forward = Callable[[torch.Tensor], torch.Tensor | None]
 _BFLOAT16 = torch.bfloat16
 # Scores of all positions against all stand in memory: longer rows are left to attention in blocks.
 LONGEST = 1024
 
 
-def fused_forward(model: Any) -> Forward | None:
-    """ids [B, T] -> bfloat16 logits [B, T, V] of a Llama model, differentiable; None for models it cannot do.
+def fused_hidden(model: Any) -> Forward | None:
+    """ids [B, T] -> what the readout reads, bfloat16 [B, T, W], differentiable; None for models it cannot do.
 
     It can do LlamaForCausalLM in float32 on the CPU, without biases, dropout, scaled rotations or hooks, which is what the
-    presets are. T is at most 1024. The gradient is that of bfloat16 arithmetic with float32 sums, and the same bits for any
-    number of threads as far as PyTorch's products are.
+    Llama presets are. Rows longer than LONGEST give None. The gradient is that of bfloat16 arithmetic with float32 sums, and
+    the same bits for any number of threads as far as PyTorch's products are.
     """
     config = model.config
     simple = (
@@ -43,14 +43,16 @@ def fused_forward(model: Any) -> Forward | None:
     if not simple:
         return None
 
-    def forward(tokens: torch.Tensor) -> torch.Tensor:
+    def forward(tokens: torch.Tensor) -> torch.Tensor | None:
+        if tokens.shape[1] > LONGEST:
+            return None
         numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        return _logits(model, tokens)
+        return _hidden(model, tokens)
 
     return forward
 
 
-def _logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
+def _hidden(model: Any, tokens: torch.Tensor) -> torch.Tensor:
     batch, length = tokens.shape
     config, inner = model.config, model.model
     positions = _rotations(inner.rotary_emb, length)
@@ -67,7 +69,7 @@ def _logits(model: Any, tokens: torch.Tensor) -> torch.Tensor:
         stream, x = _add_and_normalise(stream, update, second.weight, second.variance_epsilon)
         update = _gate(x @ _joined(mlp.gate_proj, mlp.up_proj)) @ _joined(mlp.down_proj)
     _, x = _add_and_normalise(stream, update, inner.norm.weight, inner.norm.variance_epsilon)
-    return (x @ _joined(model.lm_head)).view(batch, length, -1)
+    return x.view(batch, length, -1)
 
 
 def _joined(*layers: Any) -> torch.Tensor:
@@ -154,12 +156,16 @@ class _Attention(torch.autograd.Function):
 def _per_head(x: torch.Tensor, heads: int) -> torch.Tensor:
     """[B, G, T, D] -> [B H, T, D]: a group's keys or values for each of its heads."""
     batch, groups, length, width = x.shape
+    if heads == groups:
+        return x.view(batch * heads, length, width)
     return x.repeat_interleave(heads // groups, dim=1).view(batch * heads, length, width)
 
 
 def _per_group(x: torch.Tensor, batch: int, groups: int) -> torch.Tensor:
     """[B H, T, D] -> [B, G, T, D]: the sum over the heads of each group."""
-    _, length, width = x.shape
+    heads, length, width = x.shape
+    if heads == batch * groups:
+        return x.view(batch, groups, length, width)
     return x.view(batch, groups, -1, length, width).sum(dim=2)
 
 

@@ -29,9 +29,8 @@ from uprior.models.folder import load_model, save_model
 from uprior.progress import Reporter
 from uprior.train import checkpoint
 from uprior.train.distributed import ALONE, Group, micro_batches
-from uprior.train.hardware import autocast, device, resolve_precision
+from uprior.train.hardware import device, resolve_precision
 from uprior.train.log import RunLog
-from uprior.train.loss import scored_sum
 from uprior.train.optimizer import make_optimizer, set_rate
 from uprior.train.parallel import Spread, spread_over
 from uprior.train.settings import Training
@@ -56,6 +55,11 @@ class StepRecord:
     loss_nats: float
     above_floor_nats: float | None
     gradient_norm: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the step could be taken."""
+        return math.isfinite(self.loss_nats) and math.isfinite(self.gradient_norm)
 
 
 def fit(
@@ -88,12 +92,12 @@ def fit(
         model.load_state_dict(load_model(run).state_dict())
         return Result(training.steps, group.first(lambda: _last_loss(run)), finished=True)
     where = device()
-    spread = spread_over(model, group, parallel, where)
+    precision = resolve_precision(training.precision, where)
+    spread = spread_over(model, group, parallel, where, precision)
     optimizer = make_optimizer(model, training)
     torch.manual_seed(group.seed(training.seed, 0))
     state = checkpoint.restore(run, model, optimizer, group=group, seed=training.seed)
     step = 0 if state is None else state.step
-    precision = resolve_precision(training.precision, where)
     last = StepRecord(math.nan, None, math.nan)
     with (
         RunLog(run, -1 if state is None else step, writes=group.is_first) as log,
@@ -114,21 +118,14 @@ def fit(
             batch = next(batches)
             waited = time.perf_counter() - started
             rate = training.rate(step)
-            record = _step(model, optimizer, batch, training, precision, rate, where, spread)
+            record = _step(spread, optimizer, batch, training, rate)
             step += 1
-            if math.isfinite(record.loss_nats) and math.isfinite(record.gradient_norm):
+            if record.is_finite:
                 last = record
                 _record(log, reporter, step, stream, last, rate, time.perf_counter() - started, waited)
             else:
-                what = f"the loss became {record.loss_nats} (gradient norm {record.gradient_norm}) at step {step}"
-                if skipped == training.skip_nonfinite:
-                    raise TrainingError(
-                        f"{run}: {what}{f' after {skipped} skipped' if skipped else ''}; the checkpoint of step "
-                        f"{_newest_step(run)} is good: lower --learning-rate and use another --out"
-                    )
                 skipped += 1
-                log.write(event="skipped", step=step, tokens=step * stream.tokens_per_step, skipped=skipped)
-                reporter.say(f"{what}: skipped, {skipped} of at most {training.skip_nonfinite}")
+                _skip(run, log, reporter, step, stream, record, skipped, training.skip_nonfinite)
             _evaluate(evaluate, evaluate_at, spread, step, stream, log, reporter)
             stopping = group.any(stop.is_set())
             if step % training.checkpoint_every == 0 or step == training.steps or stopping:
@@ -148,21 +145,13 @@ def fit(
 
 
 def _step(
-    model: Any,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    training: Training,
-    precision: str,
-    rate: float,
-    where: torch.device,
-    spread: Spread | None = None,
+    spread: Spread, optimizer: torch.optim.Optimizer, batch: Batch, training: Training, rate: float
 ) -> StepRecord:
     """One optimiser step. Micro-batches change memory, not the gradient's definition: one mean over all scored tokens.
 
     So do processes: each works on its share of the rows, and the mean is over the scored tokens of them all.
     """
-    spread = spread or Spread(model, model, where)
-    group = spread.group
+    group, where = spread.group, spread.where
     total = max(1, int(batch.scored[:, 1:].sum()))
     own = share(batch, group.rank, group.size)
     micro, passes = micro_batches(batch.tokens.shape[0], group.size, training.micro_batch)
@@ -174,21 +163,19 @@ def _step(
         tokens = torch.from_numpy(own.tokens[part] if rows else batch.tokens[:1]).to(where)
         scored = torch.from_numpy(own.scored[part] if rows else np.zeros_like(batch.scored[:1])).to(where)
         with spread.backward(last=number == passes - 1):
-            with autocast(precision, where):
-                logits = spread.call(input_ids=tokens, use_cache=False).logits
-            loss, token_nats = scored_sum(logits, tokens, scored)
+            loss, token_nats = spread.score(tokens, scored)
             # Gradients are averaged over processes; what a batch wants is their sum.
             torch.autograd.backward(loss / (total / group.size))
         loss_sum += loss.item()
         nats.append(token_nats[:rows])
     above = _above_floor(own, torch.cat(nats).cpu().numpy())
     loss_sum, above_sum, known = group.sum([loss_sum, *above])
-    norm = spread.clip(training.clip)
-    if math.isfinite(loss_sum) and math.isfinite(norm):
+    record = StepRecord(loss_sum / total, above_sum / known if known else None, spread.clip(training.clip))
+    if record.is_finite:
         set_rate(optimizer, rate)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return StepRecord(loss_sum / total, above_sum / known if known else None, norm)
+    return record
 
 
 def _above_floor(batch: Batch, nats: np.ndarray[Any, np.dtype[np.float32]]) -> tuple[float, float]:
@@ -223,6 +210,28 @@ def _record(
     log.write_timing(step=step, tokens_per_second=round(speed), seconds=round(seconds, 4), data_wait=round(waited, 5))
     floor = "" if last.above_floor_nats is None else f"  {last.above_floor_nats:.3f} nats above floor"
     reporter.update(step, f"loss {last.loss_nats:.3f} nats{floor}  {speed:,.0f} tokens/s")
+
+
+def _skip(
+    run: Path,
+    log: RunLog,
+    reporter: Reporter,
+    step: int,
+    stream: BatchStream,
+    record: StepRecord,
+    skipped: int,
+    most: int,
+) -> None:
+    """Tell of a step that was not taken, the ``skipped``-th of the run; TrainingError if that is one too many."""
+    what = f"the loss became {record.loss_nats} (gradient norm {record.gradient_norm}) at step {step}"
+    if skipped > most:
+        before = f" after {most} skipped" if most else ""
+        raise TrainingError(
+            f"{run}: {what}{before}; the checkpoint of step {_newest_step(run)} is good: "
+            "lower --learning-rate and use another --out"
+        )
+    log.write(event="skipped", step=step, tokens=step * stream.tokens_per_step, skipped=skipped)
+    reporter.say(f"{what}: skipped, {skipped} of at most {most}")
 
 
 def _evaluate(

@@ -10,7 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -18,7 +18,9 @@ from torch import nn
 
 from uprior.errors import SpecError
 from uprior.train.distributed import ALONE, Group
+from uprior.train.scorer import Scorer
 
+Score = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 WAYS = ("auto", "ddp", "fsdp")
 # float32 weight, gradient and AdamW's two averages.
 BYTES_PER_PARAMETER = 16
@@ -66,12 +68,12 @@ class Spread:
     """A model as the processes of a group train it: made by ``spread_over``.
 
     model   with the parameters that this process trains: the ones given, or (fsdp) its slices, under the same names
-    call    what to call in its stead, with the same arguments
+    score   (ids [B, T], scored [B, T]) -> loss and nats, as ``Scorer`` does
     way     "none", "ddp" or "fsdp"
     """
 
     model: Any
-    call: Callable[..., Any]
+    score: Score
     where: torch.device
     group: Group = ALONE
     way: str = "none"
@@ -82,7 +84,7 @@ class Spread:
         if self.way == "fsdp":
             self.model.set_requires_gradient_sync(last)
             self.model.set_is_last_backward(last)
-        with self.call.no_sync() if self.way == "ddp" and not last else contextlib.nullcontext():  # type: ignore[attr-defined]
+        with self.score.no_sync() if self.way == "ddp" and not last else contextlib.nullcontext():  # type: ignore[attr-defined]
             yield
 
     def clip(self, limit: float) -> float:
@@ -101,28 +103,31 @@ class Spread:
         return records
 
 
-def spread_over(model: Any, group: Group, parallel: str, where: torch.device) -> Spread:
+def spread_over(
+    model: Any, group: Group, parallel: str, where: torch.device, precision: str = "float32", *, compiled: bool = False
+) -> Spread:
     """Put a model where it is trained, in place; every process calls this. With fsdp its parameters become slices (DTensors).
 
-    ``parallel``: "ddp", "fsdp", or "auto" (see ``resolve``). All processes begin with the first one's weights.
+    ``parallel``: "ddp", "fsdp", or "auto" (see ``resolve``). All processes begin with the first one's weights. ``precision`` and
+    ``compiled`` as in ``Scorer``.
     """
     way = resolve(parallel, model, group, where)
-    call: Callable[..., Any] = model
     if way == "fsdp":
         _shard(model, group, where)
     else:
         model.to(where)
     model.train()
+    score: Score = Scorer(model, precision, where, compiled=compiled, whole=way == "fsdp")
     if way == "ddp":
-        call = nn.parallel.DistributedDataParallel(
-            model,
+        score = nn.parallel.DistributedDataParallel(
+            cast(Scorer, score),
             device_ids=[where.index] if where.type == "cuda" else None,
             gradient_as_bucket_view=True,
             **_constant_buffers(),
         )
     if way != "none":
-        _settle(model, call, where)
-    return Spread(model, call, where, group, way)
+        _settle(model, score, where)
+    return Spread(model, score, where, group, way)
 
 
 def _constant_buffers() -> dict[str, Any]:
@@ -144,7 +149,7 @@ def _shard(model: Any, group: Group, where: torch.device) -> None:
     fully_shard(model, mesh=mesh)
 
 
-def _settle(model: Any, call: Callable[..., Any], where: torch.device) -> None:
+def _settle(model: Any, score: Score, where: torch.device) -> None:
     """One pass that changes nothing, so that what is set up in a first pass is the same in a run that is resumed.
 
     DDP orders its buckets by the first backward pass, and their order decides how float32 sums round; FSDP2 makes the tensors it
@@ -152,6 +157,7 @@ def _settle(model: Any, call: Callable[..., Any], where: torch.device) -> None:
     """
     with torch.random.fork_rng([where] if where.type == "cuda" else []):
         ids = torch.zeros((1, 2), dtype=torch.int64, device=where)
-        torch.autograd.backward(call(input_ids=ids, use_cache=False).logits.float().sum() * 0.0)
+        loss, _ = score(ids, torch.zeros_like(ids, dtype=torch.bool))
+        torch.autograd.backward(loss)
     for parameter in model.parameters():
         parameter.grad = None
