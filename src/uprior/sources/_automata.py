@@ -6,12 +6,14 @@ edge e writes symbol[e], goes to target[e] and is taken with probability weight[
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from uprior.sources._base import Draw, Source
 from uprior.sources._exact import kernel
+from uprior.types import Block
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -19,6 +21,37 @@ States = NDArray[np.uint16]  # small, and unsigned: nobody need ask whether an i
 
 # Where beliefs are scaled up again: rarely, by a power of two, which loses nothing.
 TINY = 2.0**-300
+
+
+class Automaton(Source):
+    """A source of random automata; a subclass has these fields and says in ``_block`` how they are drawn and walk."""
+
+    family: ClassVar[str] = "automaton"
+    min_states: int
+    max_states: int
+    min_symbols: int
+    max_symbols: int
+
+    def validate(self) -> None:
+        if self.min_states > self.max_states:
+            self.reject("min_states", f"1 to max_states = {self.max_states}")
+        if self.max_symbols > self.alphabet_size:
+            self.reject("max_symbols", f"1 to alphabet_size = {self.alphabet_size}")
+        if self.min_symbols > self.max_symbols:
+            self.reject("min_symbols", f"1 to max_symbols = {self.max_symbols}")
+
+    def _generate(self, draw: Draw, rows: int, length: int) -> Block:
+        return self._block(draw, rows, length, np.empty(0, dtype=np.int64))
+
+    def _block(self, draw: Draw, rows: int, length: int, trace: Ints) -> Block:
+        """``trace`` [T], if not empty, takes the states of the last row."""
+        raise NotImplementedError(f"{type(self).__name__} does not write _block")
+
+    def _picture(self, draw: Draw, length: int) -> NDArray[np.integer[Any]] | None:
+        """Time to the right; the line says in which state, the colour which symbol."""
+        trace = np.zeros(length, dtype=np.int64)
+        tokens = self._block(draw, 1, length, trace).tokens[0]
+        return np.where(np.arange(int(trace.max()) + 1)[:, None] == trace, tokens.astype(np.int64), -1)
 
 
 @kernel

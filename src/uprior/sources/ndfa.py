@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._alias import shuffle_first
-from uprior.sources._automata import Ints, sort_by_symbol, walk
-from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._automata import Automaton, Ints, sort_by_symbol, walk
+from uprior.sources._base import Draw, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.spec import parameter
 from uprior.types import Block
 
 
 @dataclass(frozen=True)
-class NDFA(Source):
+class NDFA(Automaton):
     """Random non-deterministic automata: uniform walks over edges that carry symbols.
 
     Machine: a geometric number of states and one of symbols (from the least, one more with probability ``more_states``,
@@ -37,7 +37,6 @@ class NDFA(Source):
     """
 
     name: ClassVar[str] = "ndfa"
-    family: ClassVar[str] = "automaton"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "bloem": {"min_states": 1, "min_symbols": 1, "max_states": 128, "max_symbols": 256, "rows_per_machine": 1},
     }
@@ -50,19 +49,7 @@ class NDFA(Source):
     more_symbols: float = parameter(0.9, "chance of each further symbol", low=0.0, high=1.0)
     rows_per_machine: int = parameter(4, "rows that share a machine", low=1, high=1 << 20)
 
-    def validate(self) -> None:
-        if self.min_states > self.max_states:
-            self.reject("min_states", f"1 to max_states = {self.max_states}")
-        if self.max_symbols > self.alphabet_size:
-            self.reject("max_symbols", f"1 to alphabet_size = {self.alphabet_size}")
-        if self.min_symbols > self.max_symbols:
-            self.reject("min_symbols", f"1 to max_symbols = {self.max_symbols}")
-
-    def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        return self._block(draw, rows, length, np.empty(0, dtype=np.int64))
-
     def _block(self, draw: Draw, rows: int, length: int, trace: Ints) -> Block:
-        """``trace`` [T], if not empty, takes the states of the last row."""
         machine = machine_of_row(rows, self.rows_per_machine)
         count = int(machine.max()) + 1
         states, symbols, edges = (np.empty(count, dtype=np.int64) for _ in range(3))
@@ -85,12 +72,6 @@ class NDFA(Source):
                 "edge_probability": edge_probability[machine],
             },
         )
-
-    def _picture(self, draw: Draw, length: int) -> NDArray[np.integer[Any]] | None:
-        """Time to the right; the line says in which state, the colour which symbol."""
-        trace = np.zeros(length, dtype=np.int64)
-        tokens = self._block(draw, 1, length, trace).tokens[0]
-        return np.where(np.arange(int(trace.max()) + 1)[:, None] == trace, tokens.astype(np.int64), -1)
 
 
 @kernel

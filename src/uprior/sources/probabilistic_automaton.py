@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._alias import shuffle_first
-from uprior.sources._automata import Floats, Ints, sort_by_symbol, walk
-from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._automata import Automaton, Floats, Ints, sort_by_symbol, walk
+from uprior.sources._base import Draw, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.spec import parameter
 from uprior.types import Block
@@ -21,7 +21,7 @@ GRAIN = 2.0**-24
 
 
 @dataclass(frozen=True)
-class ProbabilisticAutomaton(Source):
+class ProbabilisticAutomaton(Automaton):
     """Random probabilistic automata and hidden Markov models: sparse, of few hidden states.
 
     Machine: a number of states, uniform in min_states..max_states, a random set of symbols, their number uniform in
@@ -41,7 +41,6 @@ class ProbabilisticAutomaton(Source):
     """
 
     name: ClassVar[str] = "probabilistic_automaton"
-    family: ClassVar[str] = "automaton"
     alphabet_size: int = parameter(256, "number of symbols", low=2, high=1 << 16)
     kind: str = parameter("mixed", "what the next state depends on", choices=(*KINDS, "mixed"))
     min_states: int = parameter(2, "fewest hidden states", low=1, high=1024)
@@ -54,19 +53,7 @@ class ProbabilisticAutomaton(Source):
     transition_concentration: float = parameter(0.5, "Dirichlet concentration of successors", low=1e-2, high=1e3)
     rows_per_machine: int = parameter(4, "rows that share a machine", low=1, high=1 << 20)
 
-    def validate(self) -> None:
-        if self.min_states > self.max_states:
-            self.reject("min_states", f"1 to max_states = {self.max_states}")
-        if self.max_symbols > self.alphabet_size:
-            self.reject("max_symbols", f"1 to alphabet_size = {self.alphabet_size}")
-        if self.min_symbols > self.max_symbols:
-            self.reject("min_symbols", f"1 to max_symbols = {self.max_symbols}")
-
-    def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        return self._block(draw, rows, length, np.empty(0, dtype=np.int64))
-
     def _block(self, draw: Draw, rows: int, length: int, trace: Ints) -> Block:
-        """``trace`` [T], if not empty, takes the states of the last row."""
         machine = machine_of_row(rows, self.rows_per_machine)
         count = int(machine.max()) + 1
         rng = draw("machines")
@@ -94,12 +81,6 @@ class ProbabilisticAutomaton(Source):
                 "edges": edges[machine],
             },
         )
-
-    def _picture(self, draw: Draw, length: int) -> NDArray[np.integer[Any]] | None:
-        """Time to the right; the line says in which state, the colour which symbol."""
-        trace = np.zeros(length, dtype=np.int64)
-        tokens = self._block(draw, 1, length, trace).tokens[0]
-        return np.where(np.arange(int(trace.max()) + 1)[:, None] == trace, tokens.astype(np.int64), -1)
 
 
 @kernel
