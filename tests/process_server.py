@@ -6,6 +6,7 @@ pytest has only one; what it does beforehand is in tests/process_warmth.py.
 
 import multiprocessing
 import os
+import socket
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -25,3 +26,18 @@ def start(target, *arguments):
     process = CONTEXT.Process(target=target, args=arguments)
     process.start()
     return process
+
+
+def free_port():
+    """A port of this machine that nobody uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def ranked(rank, size, port):
+    """The environment that torchrun gives to process ``rank`` of ``size``."""
+    return {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip

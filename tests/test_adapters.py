@@ -4,8 +4,6 @@ import os
 import pickle
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from process_server import free_port, ranked, start
 from torch.utils.data import DataLoader
 
 from uprior.data.batches import share
@@ -342,13 +341,23 @@ def test_every_example_proves_what_it_says(path, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_two_processes_with_accelerate_see_the_same_samples_and_lose_the_same(capsys):
+def accelerated(rank, port, said):
+    """The example in a process of two, as torchrun starts them."""
+    for number in (1, 2):
+        os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    os.environ |= ranked(rank, 2, port)
+    runpy.run_path(str(EXAMPLES / "accelerate_loop.py"), run_name="__main__")
+
+
+def test_two_processes_with_accelerate_see_the_same_samples_and_lose_the_same(capsys, tmp_path):
     pytest.importorskip("accelerate", reason="pip install 'uprior[accelerate]'")
-    example = str(EXAMPLES / "accelerate_loop.py")
-    runpy.run_path(example, run_name="__main__")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", example]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    shown = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert shown.returncode == 0, shown.stderr
-    one, two = ([float(x) for x in re.findall(r"\d\.\d{6}", text)] for text in (capsys.readouterr().out, shown.stdout))
+    runpy.run_path(str(EXAMPLES / "accelerate_loop.py"), run_name="__main__")
+    port = free_port()
+    children = [start(accelerated, rank, port, tmp_path / f"said-{rank}") for rank in range(2)]
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0], [path.read_text() for path in tmp_path.iterdir()]
+    said = [capsys.readouterr().out, *(path.read_text() for path in sorted(tmp_path.iterdir()))]
+    one, first, second = ([float(x) for x in re.findall(r"\d\.\d{6}", text)] for text in said)
+    two = first + second  # one of them speaks
     assert len(two) == 6 and two == pytest.approx(one, abs=2e-6)

@@ -53,19 +53,18 @@ def test_every_reference_has_a_source():
 
 @pytest.mark.parametrize(("name", "spec"), list(cases()))
 def test_equals_its_reference(name, spec):
-    for index, (rows, length) in enumerate(shapes(spec)):
-        for split in ("train", "test"):
-            draw = Draw((spec.fingerprint, 7, split, index), split, index)
-            made = spec._generate(draw, rows, length)
-            expected = of(name).reference(spec, draw, rows, length)
-            np.testing.assert_array_equal(made.tokens, expected.tokens)
-            np.testing.assert_array_equal(made.machine, expected.machine)
-            assert (made.scored is None) == (expected.scored is None)
-            if made.scored is not None:
-                np.testing.assert_array_equal(made.scored, expected.scored)
-            assert (made.floor_nats is None) == (expected.floor_nats is None)
-            if made.floor_nats is not None:
-                np.testing.assert_allclose(made.floor_nats, expected.floor_nats, rtol=2e-5, atol=2e-6)
+    for index, ((rows, length), split) in enumerate(zip(shapes(spec), ("train", "test", "validation"), strict=True)):
+        draw = Draw((spec.fingerprint, 7, split, index), split, index)
+        made = spec._generate(draw, rows, length)
+        expected = of(name).reference(spec, draw, rows, length)
+        np.testing.assert_array_equal(made.tokens, expected.tokens)
+        np.testing.assert_array_equal(made.machine, expected.machine)
+        assert (made.scored is None) == (expected.scored is None)
+        if made.scored is not None:
+            np.testing.assert_array_equal(made.scored, expected.scored)
+        assert (made.floor_nats is None) == (expected.floor_nats is None)
+        if made.floor_nats is not None:
+            np.testing.assert_allclose(made.floor_nats, expected.floor_nats, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize(("name", "spec"), list(cases()))

@@ -220,12 +220,12 @@ def test_an_unreadable_file_is_one_line(capsys, tmp_path, warm):
 
 def test_a_run_directory_in_use_is_one_line(capsys, warm, text):
     with locked(warm):
-        command = [sys.executable, "-m", "uprior.cli", "pretrain", "--source", "pointwise", "--model", "llama-tiny",
-                   "--context", "32", "--batch-size", "4", "--steps", "4", "--eval", str(text), "--evaluations", "2",
-                   "--positions", "8", "--out", str(warm)]  # fmt: skip
-        shown = subprocess.run(command, capture_output=True, text=True)
-    assert shown.returncode == 2 and f"is in use by another process (number {os.getpid()})" in shown.stderr
-    assert len(shown.stderr.strip().splitlines()) == 1
+        status, _, err = run(
+            capsys, "pretrain", "--source", "pointwise", "--model", "llama-tiny", "--context", "32", "--batch-size", "4",
+            "--steps", "4", "--eval", text, "--evaluations", "2", "--positions", "8", "--out", warm,
+        )  # fmt: skip
+    assert status == 2 and f"is in use by another process (number {os.getpid()})" in err
+    assert len(err.strip().splitlines()) == 1
 
 
 def test_output_cut_off_by_head_is_no_error():

@@ -29,8 +29,11 @@ from uprior.sources._look import (
 from uprior.sources.check import CLAUSES, check, tells_little
 from uprior.types import Block
 
-# Sources that cannot be made without an argument.
-EXAMPLES = {"mixture": "mixture:sources=(uniform,constant,pointwise),shares=(2,1,1)"}
+# Sources that cannot be made without an argument; and one that writes many times what it emits, by small machines.
+EXAMPLES = {
+    "mixture": "mixture:sources=(uniform,constant,pointwise),shares=(2,1,1)",
+    "buffered": "buffered:source=(random_lstm:hidden=8)",
+}
 
 
 def example(name):

@@ -1,16 +1,14 @@
 """The public verbs together, small: pretrain, evaluate, compare; what they refuse; what a kill leaves."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
+from process_server import start
 
 import uprior
 from uprior.comparing import _Plan, _recipe
@@ -43,11 +41,15 @@ def warm(tmp_path_factory, text):
     return out
 
 
+def compare_small(warm, text, out=None):
+    return uprior.compare(
+        warm, text, out=out, seeds=2, steps=8, batch_size=4, trial_steps=3, evaluations=3, positions=8, show=False
+    )
+
+
 @pytest.fixture(scope="module")
 def study(warm, text):
-    return uprior.compare(
-        warm, text, seeds=2, steps=8, batch_size=4, trial_steps=3, evaluations=3, positions=8, show=False
-    )
+    return compare_small(warm, text)
 
 
 def test_a_run_directory_tells_all(warm):
@@ -192,19 +194,14 @@ def test_the_summary_follows_from_the_records(study):
 
 
 def test_compare_again_is_the_same_and_at_once(study, warm, text):
-    again = uprior.compare(
-        warm, text, seeds=2, steps=8, batch_size=4, trial_steps=3, evaluations=3, positions=8, show=False
-    )
+    again = compare_small(warm, text)
     assert again.records == study.records and again.summary == study.summary
 
 
 def test_a_moved_run_is_the_same_run(study, warm, text, tmp_path):
     shutil.copytree(warm, tmp_path / "elsewhere")
     shutil.copytree(study.run, tmp_path / "c")
-    again = uprior.compare(
-        tmp_path / "elsewhere", text, out=tmp_path / "c", seeds=2, steps=8, batch_size=4, trial_steps=3, evaluations=3,
-        positions=8, show=False,
-    )  # fmt: skip
+    again = compare_small(tmp_path / "elsewhere", text, tmp_path / "c")
     assert again.records == study.records
 
 
@@ -235,26 +232,10 @@ def test_compare_wants_a_pretrain_run(warm, text, tmp_path):
 
 
 def test_a_comparison_killed_half_way_ends_as_if_it_had_not_been(study, warm, text, tmp_path):
-    code = (
-        "import uprior, sys; uprior.compare(sys.argv[1], sys.argv[2], out=sys.argv[3], seeds=2, steps=8, batch_size=4, "
-        "trial_steps=3, evaluations=3, positions=8, show=False)"
-    )
-    command = [sys.executable, "-c", code, str(warm), text, str(tmp_path / "c")]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    while process.poll() is None and not (tmp_path / "c" / "seed-0" / "warmed" / "log.jsonl").exists():
+    process = start(compare_small, warm, text, tmp_path / "c")
+    while process.is_alive() and not (tmp_path / "c" / "seed-0" / "warmed" / "log.jsonl").exists():
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    again = uprior.compare(
-        warm,
-        text,
-        out=tmp_path / "c",
-        seeds=2,
-        steps=8,
-        batch_size=4,
-        trial_steps=3,
-        evaluations=3,
-        positions=8,
-        show=False,
-    )
-    assert again.records == study.records
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert compare_small(warm, text, tmp_path / "c").records == study.records

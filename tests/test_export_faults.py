@@ -79,7 +79,7 @@ def test_kill_9_and_the_same_command_makes_only_what_is_missing(capsys, tmp_path
     words = [
         "dyck",
         "--tokens",
-        "240k",
+        "480k",
         "--context",
         "16",
         "--shard-tokens",
@@ -96,11 +96,11 @@ def test_kill_9_and_the_same_command_makes_only_what_is_missing(capsys, tmp_path
         assert process.wait() == -signal.SIGKILL
         assert not json.loads((tmp_path / "killed" / "manifest.json").read_text())["complete"]
     there = len(list((tmp_path / "killed").glob("train-*.json")))
-    assert 12 <= there < 59
+    assert 12 <= there < 118
     status, out, err = run(capsys, *words, "--json")
     record = json.loads(out)
-    assert status == 0 and (record["made"], record["kept"], record["damaged"]) == (59 - there, there, 0)
-    assert record["complete"] and f"{there} of 59 shards are there; {59 - there} to make" in err
+    assert status == 0 and (record["made"], record["kept"], record["damaged"]) == (118 - there, there, 0)
+    assert record["complete"] and f"{there} of 118 shards are there; {118 - there} to make" in err
     run(capsys, *words[:-1], tmp_path / "whole")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
@@ -109,7 +109,7 @@ def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path):
     words = [
         "dyck",
         "--tokens",
-        "4M",
+        "40M",
         "--context",
         "16",
         "--shard-tokens",

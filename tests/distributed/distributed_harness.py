@@ -5,11 +5,10 @@ import itertools
 import json
 import os
 import signal
-import socket
 
 import numpy as np
 import torch
-from process_server import CONTEXT, start
+from process_server import CONTEXT, free_port, ranked, start
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -94,10 +93,7 @@ def samples(path, size):
 
 
 def _child(work, rank, size, port, told, arguments, options):
-    os.environ |= {
-        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_WORLD_SIZE": str(size),
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
+    os.environ |= ranked(rank, size, port)
     torch.set_num_threads(1)
     try:
         with processes() as group:
@@ -111,9 +107,7 @@ def _child(work, rank, size, port, told, arguments, options):
 
 def together(size, work, *arguments, **options):
     """What ``work(*arguments, group=...)`` gave in each of ``size`` processes: a result, a UpriorError, or an exit status."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     told = CONTEXT.Queue()
     children = [start(_child, work, rank, size, port, told, arguments, options) for rank in range(size)]
     for child in children:
