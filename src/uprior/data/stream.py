@@ -68,14 +68,39 @@ class BatchStream:
         return hashlib.sha256(repr(sorted(self.describe().items())).encode()).hexdigest()
 
     def batches(
-        self, start: int = 0, stop: int | None = None, *, threads: int = 1, ahead: int = 4
+        self, start: int = 0, stop: int | None = None, *, threads: int | None = None, ahead: int | None = None
     ) -> Generator[Batch, None, None]:
-        """Batches ``start, start + 1, ...`` in order, with up to ``ahead`` of them computed by background threads.
+        """Batches ``start, start + 1, ...`` in order, computed by background threads, which begin at once.
 
-        What goes wrong in a thread is raised here. Raises SourceError when nothing moves for ``patience`` seconds.
+        ``threads``: how many; None is one, and more while batches come late and there are processors. ``ahead``: how many
+        batches may be at work; None is enough for every thread to have a block. Neither changes a batch. What goes wrong in a
+        thread is raised here, and SourceError when nothing moves for ``patience`` seconds.
         """
+        batches = self._batches(start, stop, threads, ahead)
+        next(batches)
+        return batches  # type: ignore[return-value]  # the None was the first
+
+    def _batches(
+        self, start: int, stop: int | None, threads: int | None, ahead: int | None
+    ) -> Generator[Batch | None, None, None]:
         with Ahead(self, start, stop, threads, ahead) as pending:
+            yield None  # at work before the first batch is asked for
             yield from pending
+
+    @property
+    def steps_per_part(self) -> float:
+        """For how many steps a part is enough; 0 for streams without parts, whose batches are made directly."""
+        return 0.0
+
+    def parts(self, step: int) -> range:
+        """What has to be prepared for a step, by number: pieces of work that can be done at the same time."""
+        return range(0)
+
+    def prepare(self, part: int) -> None:
+        """Do that work, so that ``batch`` is quick."""
+
+    def hold(self, parts: int) -> None:
+        """Keep at least so many prepared parts."""
 
     def progress(self) -> int:
         """A count that grows while a batch is on its way, and stands still when whatever writes it hangs."""
@@ -149,6 +174,7 @@ class Stream(BatchStream):
             raise SpecError(f"stream: block_rows = {block_rows!r} is not allowed; allowed: a whole number from 1")
         self._key = f"{source.fingerprint}/{seed}/{split}"
         self._blocks: OrderedDict[int, Future[_MappedBlock]] = OrderedDict()
+        self._held = 4
         self._lock = threading.Lock()
         self._writing: set[int] = set()
         self._written = 0
@@ -179,6 +205,19 @@ class Stream(BatchStream):
     def rows(self, numbers: NDArray[np.integer[Any]]) -> Batch:
         return gather(numbers, self.block_rows, lambda index, places: self._block(index).rows(places))
 
+    @property
+    def steps_per_part(self) -> float:
+        return self.block_rows / self.batch_size
+
+    def parts(self, step: int) -> range:
+        return range(step * self.batch_size // self.block_rows, -(-(step + 1) * self.batch_size // self.block_rows))
+
+    def prepare(self, part: int) -> None:
+        self._block(part)
+
+    def hold(self, parts: int) -> None:
+        self._held = max(self._held, parts)
+
     def _block(self, index: int) -> _MappedBlock:
         """The block, computed once even when several threads want it, and kept while the next few are in use."""
         with self._lock:
@@ -186,7 +225,7 @@ class Stream(BatchStream):
             mine = future is None
             if future is None:
                 future = self._blocks[index] = Future()
-                while len(self._blocks) > 4:
+                while len(self._blocks) > self._held:
                     self._blocks.popitem(last=False)
         if mine:
             try:

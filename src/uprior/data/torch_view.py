@@ -59,7 +59,7 @@ class TorchView(IterableDataset[Item]):
         return self._strided(worker.id, worker.num_workers)
 
     def _ahead(self) -> Iterator[Item]:
-        with contextlib.closing(self.stream.batches(self.next_step, self.stop, ahead=2)) as batches:
+        with contextlib.closing(self.stream.batches(self.next_step, self.stop)) as batches:
             for batch in batches:
                 self.next_step += 1
                 yield self._item(batch)
