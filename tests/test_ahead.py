@@ -130,13 +130,13 @@ def test_batches_in_time_need_no_second_thread(trace, monkeypatch):
 def test_an_error_comes_at_its_step_and_its_block_is_not_tried_again(trace):
     trace.broken = {2}
     found = []
-    with pytest.raises(SourceError, match="block 2 .* broken"):
+    with pytest.raises(SourceError, match=r"block 2 .* broken"):
         found.extend(stream().batches(threads=2))
     assert trace.begun.count(2) == 1
     trace.begun.clear()
     batches = stream().batches(threads=1)
     assert [next(batches).tokens.shape for _ in range(8)] == [(4, 3)] * 8
-    with pytest.raises(SourceError, match="block 2 .* broken"):
+    with pytest.raises(SourceError, match=r"block 2 .* broken"):
         next(batches)
     assert trace.begun.count(2) == 1
 
