@@ -171,7 +171,7 @@ class _Match:
                 found[name] = act(name)
             except ContestantError as error:
                 self.errors[name] = str(error)
-                self.workers[name].stop()
+                self.workers[name].kill()
         return found
 
     def rates(self, name: str, tokens: int) -> list[float]:
@@ -188,7 +188,7 @@ def _environment(threads: int | None) -> dict[str, str]:
 
 def _ratio(over: Sequence[float], under: Sequence[float]) -> float:
     ratios = [a / b for a, b in zip(over, under, strict=True)]
-    return statistics.median(ratios)
+    return float(statistics.median(ratios))
 
 
 def _record(
@@ -243,7 +243,8 @@ def _record(
 
 def _data_wait(match: _Match, name: str) -> float:
     turns = [turns[name] for turns in match.turns]
-    return round(sum(turn["waited"] for turn in turns) / sum(turn["seconds"] for turn in turns), 5)
+    waited, seconds = (float(sum(turn[key] for turn in turns)) for key in ("waited", "seconds"))
+    return round(waited / seconds, 5)
 
 
 def _matmul(match: _Match, rates: Sequence[float], flops: dict[str, float]) -> dict[str, float | None]:

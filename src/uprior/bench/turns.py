@@ -40,7 +40,7 @@ class Worker:
         self.patience = patience
         self._output = tempfile.TemporaryFile()  # noqa: SIM115  (closed on exit)
         self._line, theirs = Pipe()
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "uprior.bench.worker", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),
             stdin=subprocess.DEVNULL,
@@ -66,7 +66,7 @@ class Worker:
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """Send an order, wait for its answer, and stop the process again."""
         try:
-            self._process.send_signal(signal.SIGCONT)
+            self.process.send_signal(signal.SIGCONT)
             self._line.send_bytes(json.dumps(order).encode())
             self._await_answer()
             answer: dict[str, Any] = json.loads(self._line.recv_bytes())
@@ -74,23 +74,28 @@ class Worker:
             raise ContestantError(self._death()) from error
         if "error" in answer:
             raise ContestantError(answer["error"])
-        self._process.send_signal(signal.SIGSTOP)
+        self._stop()
         return answer
+
+    def _stop(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+        if hasattr(os, "waitid"):  # until it really stands still, or is gone
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def _await_answer(self) -> None:
         deadline = time.monotonic() + self.patience
-        while not self._line.poll(1.0):
+        while not self._line.poll(min(1.0, self.patience)):
             # A child of a dead contestant may hold the line open, so that its end alone would not show.
-            if self._process.poll() is not None and not self._line.poll():
+            if self.process.poll() is not None and not self._line.poll():
                 raise EOFError
-            if time.monotonic() > deadline:
+            if time.monotonic() >= deadline:
                 raise ContestantError(
                     f"said nothing for {self.patience:g} seconds; last it printed: {self._last_line()}"
                 )
 
     def _death(self) -> str:
         try:
-            status = self._process.wait(10)
+            status = self.process.wait(10)
         except subprocess.TimeoutExpired:
             return f"closed its line; last it printed: {self._last_line()}"
         if status == -signal.SIGKILL:
@@ -107,14 +112,14 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()
         self._line.close()
         self._output.close()
 
-    def stop(self) -> None:
+    def kill(self) -> None:
         """End the process, whatever it does; its memory is free when this returns."""
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
 
 
 class Turn:

@@ -1,0 +1,273 @@
+"""The bench of training: contestants take turns without noticing, what they report is right, and failures are rows."""
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from multiprocessing import Pipe
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from uprior.bench import contestants, plain, train
+from uprior.bench.arithmetic import flops_per_token
+from uprior.bench.contestants import CONTESTANTS, Contestant, Job
+from uprior.bench.turns import ContestantError, Finished, Turn, Worker
+from uprior.cli import main
+from uprior.errors import SpecError, UnknownNameError
+from uprior.files import read_lines
+from uprior.models import build
+from uprior.train import Training, fit
+
+JOB = Job("llama-tiny", "uniform", batch_size=4, length=32, threads=1)
+ROUNDS, STEPS = 2, 3
+
+
+def task(**changes):
+    return {"name": "plain", "job": vars(JOB) | changes}
+
+
+# ------------------------------------------------------------------ one match
+
+
+@pytest.fixture(scope="module")
+def records():
+    """Everyone but the compiled one (a minute), one whose package is missing, and one that its process knows nothing of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(CONTESTANTS, "absent", Contestant(contestants.plain, "", needs="no_such_package"))
+        patch.setitem(CONTESTANTS, "unheard_of", Contestant(contestants.plain, ""))
+        only = ["uprior", "absent", "trainer", "unheard_of", "plain"]
+        options = {"batch_size": JOB.batch_size, "length": JOB.length, "source": JOB.source, "threads": 1}
+        return {
+            record["contestant"]: record
+            for record in train.bench_training(JOB.model, only=only, rounds=ROUNDS, steps=STEPS, **options)
+        }
+
+
+@pytest.fixture(scope="module")
+def done(records):
+    return {name: record for name, record in records.items() if record["error"] is None}
+
+
+def test_who_cannot_take_part_is_a_row_and_the_others_go_on(records):
+    assert list(records) == ["uprior", "absent", "trainer", "unheard_of", "plain"]
+    assert records["absent"]["error"] == "no_such_package is not installed; type: pip install 'uprior[no_such_package]'"
+    assert records["unheard_of"]["error"] == "KeyError: 'unheard_of'"
+    assert records["uprior"]["error"] is None and records["plain"]["error"] is None
+
+
+def test_all_train_the_same_model_on_the_same_batches(done):
+    first = [record["first_loss"] for record in done.values()]
+    assert first == pytest.approx([first[0]] * len(first), rel=0.01)  # one of them in bfloat16
+    assert all(record["last_step"] == train.WARMUP_STEPS + ROUNDS * STEPS for record in done.values())
+
+
+def test_the_trainer_took_part(records):
+    pytest.importorskip("accelerate", reason="pip install 'uprior[accelerate]'")
+    assert records["trainer"]["error"] is None
+
+
+def test_ratios_and_shares_follow_from_the_rounds(done):
+    rounds = {name: record["tokens_per_second_by_round"] for name, record in done.items()}
+    for name, record in done.items():
+        assert len(rounds[name]) == ROUNDS
+        assert record["tokens_per_second"] == pytest.approx(statistics.median(rounds[name]), rel=1e-3)
+        ratios = [own / plain for own, plain in zip(rounds[name], rounds["plain"], strict=True)]
+        assert record["ratio_to_plain"] == pytest.approx(statistics.median(ratios), rel=0.01)
+        others = {other: statistics.median(rounds[other]) for other in rounds if other != name}
+        assert record["best_other"] == max(others, key=others.get)
+        flops = record["flops_per_token"]
+        assert record["flops_per_second"] == pytest.approx(record["tokens_per_second"] * flops["causal"], rel=1e-3)
+        assert 0 < record["matmul_share_weights"] < record["matmul_share"] < record["matmul_share_whole_attention"] < 1
+        assert 0 <= record["data_wait_share"] < 1 and record["first_step_s"] > 0
+        assert record["peak_resident_bytes"] > 1e8
+        assert record["matmul_bfloat16_flops"] > 1e9 and record["matmul_float32_flops"] > 1e9
+        assert record["machine"]["versions"]["torch"] == torch.__version__
+    assert done["plain"]["ratio_to_plain"] == 1
+
+
+def test_turns_change_nothing_of_what_our_loop_computes(done, tmp_path):
+    record = done["uprior"]
+    fit(JOB.build(), JOB.stream(), Training(steps=record["last_step"]), tmp_path / "run", show=False)
+    losses = [line["loss_nats"] for line in read_lines(tmp_path / "run" / "log.jsonl")]
+    assert [record["first_loss"], record["last_loss"]] == pytest.approx([losses[0], losses[-1]], rel=1e-3)
+
+
+def test_table_and_json(records, done, capsys, monkeypatch):
+    monkeypatch.setattr(train, "bench_training", lambda *_, **__: list(records.values()))
+    for options, lines in (([], 2 + 1 + len(records) + 1), (["--json"], len(records))):
+        with pytest.raises(SystemExit) as caught:
+            main(["bench", "train", "--model", "llama-tiny", "--quiet", *options])
+        shown = capsys.readouterr().out.splitlines()
+        assert caught.value.code == 0 and len(shown) == lines
+    assert [json.loads(line)["contestant"] for line in shown] == list(records)
+    monkeypatch.setattr(train, "bench_training", lambda *_, **__: [records["absent"]])
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", "train", "--model", "llama-tiny", "--quiet"])
+    assert caught.value.code == 1 and "pip install 'uprior[no_such_package]'" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------ the plain loop
+
+
+def test_the_plain_loop_is_ours_in_float32(tmp_path):
+    steps = 4
+    batches = (JOB.stream().batch(step) for step in range(steps))
+    theirs = [float(loss) for loss in plain.train(JOB.build(), batches, torch.device("cpu"))]
+    fit(JOB.build(), JOB.stream(), Training(steps=steps, precision="float32"), tmp_path / "run", show=False)
+    ours = [line["loss_nats"] for line in read_lines(tmp_path / "run" / "log.jsonl")]
+    assert theirs == pytest.approx(ours, rel=1e-5)
+
+
+# ------------------------------------------------------------------ turns
+
+
+def test_a_turn_counts_its_steps_and_leaves_out_the_untimed():
+    here, there = Pipe()
+    for order in ({"steps": 1, "untimed": 0}, {"steps": 2, "untimed": 1}, {"end": True}):
+        here.send_bytes(json.dumps(order).encode())
+    turn = Turn(there, cuda=False)
+    turn.begin()
+    with turn.waiting():
+        time.sleep(0.01)
+    turn.step_done()  # the first turn
+    with turn.waiting():
+        time.sleep(0.05)
+    turn.step_done()  # untimed
+    turn.notes = {"note": 7}
+    turn.step_done()
+    with pytest.raises(Finished):
+        turn.step_done()
+    ready, first, second = (json.loads(here.recv_bytes()) for _ in range(3))
+    assert ready["seconds"] == 0 and first["seconds"] >= first["waited"] >= 0.01
+    assert second["waited"] == 0 and second["note"] == 7 and not here.poll()
+
+
+def state(pid):
+    """The letter that Linux gives a process: T where it is stopped; None where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_who_waits_is_stopped_and_who_is_killed_is_named():
+    with Worker(task(), {"OMP_NUM_THREADS": "1"}) as worker:
+        worker.start()
+        assert worker.turn(2)["seconds"] > 0 and state(worker.process.pid) == "T"
+        worker.process.kill()
+        with pytest.raises(
+            ContestantError, match=r"killed \(SIGKILL\): the machine ran out of memory\? Give a smaller"
+        ):
+            worker.turn(1)
+
+
+def test_errors_of_a_contestant_are_one_line():
+    with Worker(task(model="llama-9z"), {}) as worker, pytest.raises(ContestantError) as caught:
+        worker.start()
+    assert str(caught.value).startswith("UnknownNameError: unknown model 'llama-9z'; did you mean")
+    with (
+        Worker(task(), {"PYTHONPATH": "/nowhere", "PYTHONHOME": "/nowhere"}) as worker,
+        pytest.raises(ContestantError) as caught,
+    ):
+        worker.start()
+    assert str(caught.value).startswith("died (status 1); last it printed: ")
+    with Worker(task(), {}, patience=0) as worker, pytest.raises(ContestantError) as caught:
+        worker.start()
+    assert str(caught.value) == "said nothing for 0 seconds; last it printed: nothing"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process that its parent died")
+def test_a_killed_bench_leaves_no_stopped_process():
+    code = (
+        "import json, sys, time; from uprior.bench.turns import Worker\n"
+        "worker = Worker(json.loads(sys.argv[1]), {}); worker.start(); print(worker.process.pid, flush=True); time.sleep(20)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, json.dumps(task())], stdout=subprocess.PIPE, text=True) as bench:
+        worker = int(bench.stdout.readline())
+        stopped = state(worker)
+        os.kill(bench.pid, signal.SIGKILL)
+    assert stopped == "T"
+    deadline = time.monotonic() + 20
+    while state(worker) not in (None, "Z") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert state(worker) in (None, "Z")
+
+
+# ------------------------------------------------------------------ arithmetic
+
+
+@pytest.mark.parametrize("name", ["llama-tiny", "gpt-neox-5m"])
+def test_flops_are_those_that_torch_counts(name):
+    model, length = build(name, context=64), 64
+    model.set_attn_implementation("eager")  # both products of attention, for all positions
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(input_ids=torch.zeros(2, length, dtype=torch.int64))
+    flops = flops_per_token(model, length)
+    assert flops["whole"] == pytest.approx(3 * counter.get_total_flops() / (2 * length), rel=0.01)
+    assert flops["causal"] - flops["weights"] == pytest.approx(
+        (flops["whole"] - flops["weights"]) * (length + 1) / (2 * length)
+    )
+
+
+# ------------------------------------------------------------------ defaults and mistakes
+
+
+def test_defaults_follow_the_machine(monkeypatch):
+    for memory, models, shape in (
+        (0, train.MODELS_CPU, (32, 256)),
+        (139, train.MODELS_CUDA, (16, 1024)),
+        (80, train.MODELS_CUDA, (8, 1024)),
+    ):
+        monkeypatch.setattr(train, "_cuda_gib", lambda memory=memory: memory)
+        assert train.default_models() == models and train.default_shape("llama-350m") == shape
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"only": ["plan"]}, UnknownNameError, "unknown contestant 'plan'; did you mean 'plain'"),
+        ({"model": "llama-2m"}, UnknownNameError, "unknown model 'llama-2m'; did you mean"),
+        ({"source": "unifrm"}, UnknownNameError, "unknown source 'unifrm'; did you mean 'uniform'"),
+        ({"rounds": 0}, SpecError, "--rounds 0 is not allowed; allowed: a whole number from 1"),
+        ({"steps": 0}, SpecError, "--steps 0 is not allowed"),
+        ({"length": 1}, SpecError, "length = 1 is not allowed"),
+        ({"source": "uniform:alphabet_size=300"}, SpecError, "300"),
+    ],
+)
+def test_mistakes_are_told_before_anything_starts(changes, error, message, monkeypatch):
+    monkeypatch.setattr(train, "Worker", SimpleNamespace)
+    with pytest.raises(error, match=message):
+        train.bench_training(**({"model": "llama-tiny", "batch_size": 2, "length": 16} | changes))
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (["--help"], 0, "bench sources NAME"),
+        (["train", "--help"], 0, "trainer-bf16-compiled"),
+        (["sources", "--help"], 0, "--first-calls"),
+        (["train", "--model", "llama-tiny", "llama-9z"], 2, "unknown model 'llama-9z'"),
+        (["train", "--bogus"], 2, "unknown option of uprior bench train '--bogus'"),
+    ],
+)
+def test_the_command_line(words, status, text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["bench", *words])
+    shown = capsys.readouterr()
+    assert caught.value.code == status and text in shown.out + shown.err
+
+
+def test_a_name_after_bench_is_a_source(capsys):
+    for words in (["uniform"], ["sources", "uniform"], ["--seconds", "0.01", "sources", "uniform"]):
+        with pytest.raises(SystemExit) as caught:
+            main(["bench", *words, "--rows", "8", "--length", "16", "--seconds", "0.01", "--json"])
+        assert caught.value.code == 0
+        assert [json.loads(line).get("name") for line in capsys.readouterr().out.splitlines()] == [None, "uniform"]
