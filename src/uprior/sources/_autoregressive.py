@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._base import Draw, machine_of_row
+from uprior.sources._base import Draw, block_by_machines, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.sources._machines import MachineSource, Tokens
 from uprior.spec import parameter
@@ -69,13 +69,8 @@ class Autoregressive(MachineSource):
                 rng, float(multiplier[m]), *mine_of_each, np.ascontiguousarray(uniform[mine])
             )
             told.append({"multiplier": multiplier[m]} | info)
-        info_of: dict[str, NDArray[Any]] = {name: np.array([t[name] for t in told])[local] for name in told[0]}
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(local),
-            floor_nats=np.maximum(-np.log(chance), np.float32(0)),
-            info=info_of,
-        )
+        info_of = {name: np.array([t[name] for t in told]) for name in told[0]}
+        return block_by_machines(draw, local, tokens, chance, info_of)
 
 
 @kernel

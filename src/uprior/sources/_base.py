@@ -143,6 +143,27 @@ def machine_of_row(rows: int, rows_per_machine: int) -> NDArray[np.int64]:
     return np.arange(rows, dtype=np.int64) % machines
 
 
+def block_by_machines(
+    draw: Draw,
+    machine: NDArray[np.int64],
+    tokens: NDArray[np.unsignedinteger[Any]],
+    probability: NDArray[np.float32],
+    info: dict[str, NDArray[Any]],
+) -> Block:
+    """The block of rows that the machines 0, 1, 2, ... of this block wrote.
+
+    machine      [N] which of them wrote each row
+    probability  [N, T] of each token, given its machine and the tokens before
+    info         [M] each: what is worth knowing per machine
+    """
+    return Block(
+        tokens=tokens,
+        machine=draw.machine_ids(machine),
+        floor_nats=np.maximum(-np.log(probability), np.float32(0)),
+        info={name: values[machine] for name, values in info.items()},
+    )
+
+
 def bars(heights: NDArray[np.integer[Any]], most: int = 64) -> NDArray[np.int64]:
     """[height, T] a bar chart as a picture: column t is filled from the bottom up to heights[t], in a colour of its height.
 

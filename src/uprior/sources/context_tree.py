@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._alias import fill_alias, shuffle_first, take
-from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._base import Draw, Source, block_by_machines, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.spec import parameter
 from uprior.types import Block
@@ -93,17 +93,8 @@ class ContextTree(Source):
             rng, draw("rows"), symbols, classes, depth, concentration, exponent, self.split_probability, self.inheritance,
             self.alphabet_size, new_tree(2 * self.max_contexts, self.max_symbols), tokens, probability, contexts,
         )  # fmt: skip
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(machine),
-            floor_nats=np.maximum(-np.log(probability), np.float32(0)),
-            info={
-                "symbols": symbols[machine],
-                "classes": classes[machine],
-                "depth": depth[machine],
-                "contexts": contexts[machine],
-            },
-        )
+        info = {"symbols": symbols, "classes": classes, "depth": depth, "contexts": contexts}
+        return block_by_machines(draw, machine, tokens, probability, info)
 
     def _settings(self, rng: np.random.Generator, count: int) -> tuple[NDArray[Any], ...]:
         """[M] each: number of symbols, classes per split, depth, concentration, Zipf exponent."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._base import Draw, Source, block_by_machines, machine_of_row
 from uprior.sources._exact import Floats, add_product, choose, kernel, normal_quantiles, random_words, tanh
 from uprior.spec import parameter
 from uprior.types import Block
@@ -91,13 +91,8 @@ class EchoState(Source):
             )
             tokens[mine] = alphabet[written]
             symbols[m], gain[m] = len(alphabet), (self.connections * variance) ** 0.5
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(local),
-            floor_nats=np.maximum(-np.log(chance), np.float32(0)),
-            info={"symbols": symbols[local], "gain": gain[local]}
-            | ({"lyapunov": exponent[local]} if self.lyapunov else {}),
-        )
+        info = {"symbols": symbols, "gain": gain} | ({"lyapunov": exponent} if self.lyapunov else {})
+        return block_by_machines(draw, local, tokens, chance, info)
 
     def _machine(self, rng: np.random.Generator) -> tuple[Any, ...]:
         """(symbols [K], variance, sources [U, C], weights [U, C], inputs [U, K], readout [K, U]) of a fresh machine."""

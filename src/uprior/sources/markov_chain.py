@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._alias import fill_alias, shuffle_first, take
-from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._base import Draw, Source, block_by_machines, machine_of_row
 from uprior.sources._exact import exp, kernel
 from uprior.spec import parameter
 from uprior.types import Block
@@ -75,17 +75,8 @@ class MarkovChain(Source):
             rng, draw("rows"), order, symbols, concentration, np.arange(self.alphabet_size), np.empty(room), np.empty(room),
             np.empty(room, dtype=np.uint16), tokens, probability, contexts,
         )  # fmt: skip
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(machine),
-            floor_nats=np.maximum(-np.log(probability), np.float32(0)),
-            info={
-                "order": order[machine],
-                "symbols": symbols[machine],
-                "concentration": concentration[machine],
-                "contexts": contexts[machine],
-            },
-        )
+        info = {"order": order, "symbols": symbols, "concentration": concentration, "contexts": contexts}
+        return block_by_machines(draw, machine, tokens, probability, info)
 
     def _settings(self, rng: np.random.Generator, count: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """[M] each: order, number of symbols, concentration."""

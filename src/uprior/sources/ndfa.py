@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from uprior.sources._alias import shuffle_first
 from uprior.sources._automata import Automaton, Ints, sort_by_symbol, walk
-from uprior.sources._base import Draw, machine_of_row
+from uprior.sources._base import Draw, block_by_machines, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.spec import parameter
 from uprior.types import Block
@@ -61,17 +61,8 @@ class NDFA(Automaton):
             self.max_symbols, self.more_symbols, np.arange(self.alphabet_size), tokens, probability, states, symbols,
             edges, edge_probability, trace,
         )  # fmt: skip
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(machine),
-            floor_nats=np.maximum(-np.log(probability), np.float32(0)),
-            info={
-                "states": states[machine],
-                "symbols": symbols[machine],
-                "edges": edges[machine],
-                "edge_probability": edge_probability[machine],
-            },
-        )
+        info = {"states": states, "symbols": symbols, "edges": edges, "edge_probability": edge_probability}
+        return block_by_machines(draw, machine, tokens, probability, info)
 
 
 @kernel

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from uprior.sources._alias import shuffle_first
 from uprior.sources._automata import Automaton, Floats, Ints, sort_by_symbol, walk
-from uprior.sources._base import Draw, machine_of_row
+from uprior.sources._base import Draw, block_by_machines, machine_of_row
 from uprior.sources._exact import kernel
 from uprior.spec import parameter
 from uprior.types import Block
@@ -70,17 +70,8 @@ class ProbabilisticAutomaton(Automaton):
             self.emission_concentration, self.transition_concentration, widest, room, np.arange(self.alphabet_size),
             tokens, probability, edges, trace,
         )  # fmt: skip
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(machine),
-            floor_nats=np.maximum(-np.log(probability), np.float32(0)),
-            info={
-                "kind": kind[machine],
-                "states": states[machine],
-                "symbols": symbols[machine],
-                "edges": edges[machine],
-            },
-        )
+        info = {"kind": kind, "states": states, "symbols": symbols, "edges": edges}
+        return block_by_machines(draw, machine, tokens, probability, info)
 
 
 @kernel

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._alias import fill_alias, shuffle_first, take
-from uprior.sources._base import Draw, Source, machine_of_row
+from uprior.sources._base import Draw, Source, block_by_machines, machine_of_row
 from uprior.sources._exact import exp, kernel
 from uprior.spec import parameter
 from uprior.types import Block
@@ -61,12 +61,8 @@ class Zipf(Source):
         _write_block(
             rng, draw("rows"), symbols, exponent, log_rank, np.arange(self.alphabet_size), tokens, probability, entropy
         )
-        return Block(
-            tokens=tokens,
-            machine=draw.machine_ids(machine),
-            floor_nats=np.maximum(-np.log(probability), np.float32(0)),
-            info={"symbols": symbols[machine], "exponent": exponent[machine], "entropy": entropy[machine]},
-        )
+        info = {"symbols": symbols, "exponent": exponent, "entropy": entropy}
+        return block_by_machines(draw, machine, tokens, probability, info)
 
 
 @kernel
