@@ -16,7 +16,7 @@ from uprior.data.stream import BatchStream, Stream
 from uprior.files import read_lines
 from uprior.types import Batch
 
-# More steps than any bench takes: loops that plan ahead plan for a long run.
+# More steps than any bench takes: what pays in long runs alone, such as compiling, is done.
 ENDLESS = 1_000_000
 
 
@@ -59,10 +59,8 @@ class _ByTurns(BatchStream):
         super().__init__(seed=stream.seed, batch_size=stream.batch_size, length=stream.length, split=stream.split)
         self.turn, self.stream = turn, stream
 
-    def batches(
-        self, start: int = 0, stop: int | None = None, *, threads: int = 1, ahead: int = 4
-    ) -> Generator[Batch, None, None]:
-        with contextlib.closing(self.stream.batches(start, stop, threads=threads, ahead=ahead)) as inner:
+    def batches(self, start: int = 0, stop: int | None = None, **options: Any) -> Generator[Batch, None, None]:
+        with contextlib.closing(self.stream.batches(start, stop, **options)) as inner:
             while True:
                 with self.turn.waiting():
                     batch = next(inner, None)
