@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -157,6 +159,22 @@ def test_a_wish_is_obeyed_in_a_run_too_and_the_price_is_said(capsys, monkeypatch
     with threads_of_run(2):
         assert torch.get_num_threads() == 1
     assert "goes on with 1, as OMP_NUM_THREADS or --threads say so" in capsys.readouterr().err
+
+
+def test_numbas_threads_leave_torch_its_number():
+    """In a process of its own, in which nothing has started them: they set torch's number to all processors."""
+    program = (
+        "import os\n"
+        "import torch\n"
+        "from uprior.train.threads import threads_of_run\n"
+        "torch.set_num_threads(1)\n"
+        "with threads_of_run(None):\n"
+        "    import numba\n"
+        "    numba.set_num_threads(1)\n"
+        "    print(torch.get_num_threads())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"threads": "2"}', '{"threads": 0}', "{}"])
