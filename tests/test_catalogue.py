@@ -14,8 +14,8 @@ from uprior.sources._check_process import block_digest
 FOLDER = Path(__file__).parent / "references"
 # Sources whose references stand in a test file of their own, or that are compositions of others with nothing of their own.
 ELSEWHERE = {
-    "buffered": "tests/test_neural_sources.py",
-    "iterated": "tests/test_neural_sources.py",
+    "buffered": "tests/test_chains.py",
+    "iterated": "tests/test_chains.py",
     "mixture": "tests/test_stream.py",
     "random_lstm": "tests/test_neural_sources.py",
     "random_transformer": "tests/test_neural_sources.py",
