@@ -10,7 +10,7 @@ from typing import Any
 from uprior.terminal import print_json, print_table
 
 # The words after ``uprior bench``; anything else is the name of a source.
-WORDS = ("sources", "train", "wait")
+WORDS = ("sources", "train", "wait", "memory")
 
 
 def name_the_bench(argv: list[str]) -> list[str]:
@@ -137,6 +137,34 @@ def wait(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         print_table(["source", *benchmark.COLUMNS], rows)
         print(f"waits of {100 * benchmark.BAR:g} % or more: {', '.join(missed) or 'none'}")
     return 1 if missed else 0
+
+
+def memory(arguments: argparse.Namespace, _: dict[str, str]) -> int:
+    """Exit status 1 where memory grows with time, or with the length of what lies on the disk."""
+    import tempfile
+
+    from uprior.bench import memory as benchmark
+
+    records = []
+    if arguments.seconds:
+        records.append(benchmark.bench_run(arguments.seconds, model=arguments.model, tell=_say))
+    with tempfile.TemporaryDirectory() as folder:
+        records += benchmark.bench_corpus(arguments.bytes, Path(folder))
+    if arguments.json:
+        print_json(records)
+    else:
+        names = [f"{r['steps']:,} steps" if r["what"] == "run" else f"shards of {r['bytes']:,} bytes" for r in records]
+        print_table(["", *benchmark.COLUMNS], [[n, *benchmark.cells(r)] for n, r in zip(names, records, strict=True)])
+    return 0 if all(record["flat"] for record in records) else 1
+
+
+def add_memory_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
+    """The options of ``uprior bench memory``."""
+    sub.add_argument("--seconds", type=float, default=600.0, help="length of the run; 0 for none (600)")
+    sub.add_argument("--model", default="llama-tiny", help="preset (llama-tiny)")
+    sub.add_argument(
+        "--bytes", type=count, nargs="*", default=[10**7, 10**9], help="sizes of shard folders to read (10M 1B)"
+    )
 
 
 def _say(text: str) -> None:

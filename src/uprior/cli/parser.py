@@ -69,6 +69,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     wait = command("wait", benching.wait, text, as_json=True, under=benches)
     benching.add_wait_arguments(wait, _count)
     _add_threads(wait)
+    text = "is memory flat: over a run with checkpoints and evaluations, and whatever the length of the data"
+    benching.add_memory_arguments(command("memory", benching.memory, text, as_json=True, under=benches), _count)
 
     gallery = command(
         "gallery", catalogue.gallery, "a page with pictures and measures of every source, and a map (about a minute)"
@@ -123,11 +125,16 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--base-head-size", type=_count, default=0, help="size of its attention heads; 0: as here (0)")
     sub.add_argument("--schedule", default="constant", help="constant, cosine or wsd (constant)")
     sub.add_argument("--warmup-steps", type=_count, default=20, help="steps of linear rise (20)")
+    sub.add_argument(
+        "--optimizer", default="adamw", help="adamw, or muon on hidden matrices and adamw elsewhere (adamw)"
+    )
     sub.add_argument("--weight-decay", type=float, default=0.1, help="on matrices (0.1)")
     sub.add_argument("--clip", type=float, default=1.0, help="largest gradient norm (1)")
     sub.add_argument("--skip-nonfinite", type=_count, default=0, help="steps of NaN that may be skipped (0)")
     sub.add_argument("--micro-batch", type=_count, default=0, help="rows per forward pass; 0 means all (0)")
     sub.add_argument("--precision", default="auto", help="auto, bfloat16 or float32 (auto)")
+    sub.add_argument("--compile", default="auto", help="torch.compile: auto (long runs on a GPU), on, off (auto)")
+    sub.add_argument("--recompute", default="auto", help="activations: auto (where they do not fit), on, off (auto)")
     sub.add_argument(
         "--parallel", default="auto", help="processes that torchrun started: ddp, fsdp (slices), auto (auto)"
     )

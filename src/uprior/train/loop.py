@@ -32,7 +32,8 @@ from uprior.train.distributed import ALONE, Group, micro_batches
 from uprior.train.hardware import device, resolve_precision
 from uprior.train.log import RunLog
 from uprior.train.optimizer import make_optimizer, set_rate
-from uprior.train.parallel import Spread, spread_over
+from uprior.train.parallel import Spread, resolve, spread_over
+from uprior.train.plan import compiles, recompute_activations, recomputes
 from uprior.train.settings import Training
 from uprior.types import Batch
 
@@ -93,7 +94,13 @@ def fit(
         return Result(training.steps, group.first(lambda: _last_loss(run)), finished=True)
     where = device()
     precision = resolve_precision(training.precision, where)
-    spread = spread_over(model, group, parallel, where, precision)
+    rows, way = stream.tokens_per_step // stream.length, resolve(parallel, model, group, where)
+    micro, _ = micro_batches(rows, group.size, training.micro_batch)
+    recomputing = recomputes(training, model, micro, stream.length, where)
+    if recomputing:
+        recompute_activations(model)
+    compiled = compiles(training, model, training.steps * stream.tokens_per_step, way, where)
+    spread = spread_over(model, group, parallel, where, precision, compiled=compiled, fused=not recomputing)
     optimizer = make_optimizer(model, training)
     torch.manual_seed(group.seed(training.seed, 0))
     state = checkpoint.restore(run, model, optimizer, group=group, seed=training.seed)

@@ -1,36 +1,85 @@
-"""AdamW with weight decay on matrices only, and learning rates per parameter where widths transfer."""
+"""AdamW, or Muon with AdamW, with weight decay on matrices only, and learning rates per parameter where widths transfer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from uprior.models.mup import factors
 from uprior.train.settings import Training
 
 
 def make_optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), fused. Matrices decay; vectors (norms, biases) do not.
+    """AdamW (Loshchilov & Hutter 2019), fused; or Muon for hidden matrices and AdamW for all else. Only matrices decay.
 
     Frozen parameters (``requires_grad`` False) are left out. With ``training.base_width`` every group has its own share of
     the learning rate (``rate_share``, see ``uprior.models.mup``); its decay is divided by the share, because torch multiplies the
     decay by the rate, and what a step takes off a weight must not depend on the width.
+
+    Muon (Jordan et al. 2024) moves a matrix along its orthogonalised momentum. Its steps are scaled to the size of AdamW's
+    (Liu et al. 2025, arXiv 2502.16982, section 2.2), so one learning rate and one weight decay serve both.
     """
     shares = {}
     if training.base_width:
         found = factors(model, training.base_width, base_head_size=training.base_head_size)
         shares = {name: factor.rate for name, factor in found.items()}
-    members: dict[tuple[bool, float], list[torch.nn.Parameter]] = {}
+    hidden = _hidden_matrices(model) if training.optimizer == "muon" else set()
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for decays in (True, False):
         for name, p in model.named_parameters():
-            if p.requires_grad and (p.ndim >= 2) == decays:
+            if p.requires_grad and (p.ndim >= 2) == decays and p not in hidden:
                 members.setdefault((decays, shares.get(name, 1.0)), []).append(p)
     groups = [
         {"params": params, "weight_decay": training.weight_decay / share if decays else 0.0, "rate_share": share}
         for (decays, share), params in members.items()
     ]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=(training.beta1, training.beta2), fused=True)
+    betas = (training.beta1, training.beta2)
+    adamw = torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, fused=True)
+    if training.optimizer == "adamw":
+        return adamw
+    if not hasattr(torch.optim, "Muon"):
+        training.reject("optimizer", f"adamw with torch {torch.__version__}; muon needs torch 2.9 or newer")
+    muon = torch.optim.Muon(
+        [p for p in model.parameters() if p in hidden],
+        lr=training.learning_rate,
+        weight_decay=training.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return _Together([muon, adamw])
+
+
+def _hidden_matrices(model: Any) -> set[nn.Parameter]:
+    """Trained matrices between embedding and readout: those that map activations to activations."""
+    tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    readout = model.get_output_embeddings()
+    tables |= set() if readout is None else {readout.weight}
+    return {p for p in model.parameters() if p.requires_grad and p.ndim == 2} - tables
+
+
+class _Together(torch.optim.Optimizer):
+    """Optimisers of different parameters as one, with one list of groups and one state, so that it is saved as one."""
+
+    def __init__(self, parts: Sequence[torch.optim.Optimizer]) -> None:
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._share()
+
+    def _share(self) -> None:
+        start = 0
+        for part in self.parts:
+            end = start + len(part.param_groups)
+            part.param_groups, part.state, start = self.param_groups[start:end], self.state, end
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # closures are not used
+        for part in self.parts:
+            part.step()
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -104,12 +104,12 @@ class Spread:
 
 
 def spread_over(
-    model: Any, group: Group, parallel: str, where: torch.device, precision: str = "float32", *, compiled: bool = False
+    model: Any, group: Group, parallel: str, where: torch.device, precision: str = "float32", **scoring: bool
 ) -> Spread:
     """Put a model where it is trained, in place; every process calls this. With fsdp its parameters become slices (DTensors).
 
     ``parallel``: "ddp", "fsdp", or "auto" (see ``resolve``). All processes begin with the first one's weights. ``precision`` and
-    ``compiled`` as in ``Scorer``.
+    ``scoring`` (fused, compiled) as in ``Scorer``.
     """
     way = resolve(parallel, model, group, where)
     if way == "fsdp":
@@ -117,7 +117,7 @@ def spread_over(
     else:
         model.to(where)
     model.train()
-    score: Score = Scorer(model, precision, where, compiled=compiled, whole=way == "fsdp")
+    score: Score = Scorer(model, precision, where, whole=way == "fsdp", **scoring)
     if way == "ddp":
         score = nn.parallel.DistributedDataParallel(
             cast(Scorer, score),

@@ -18,25 +18,32 @@ class Scorer(nn.Module):
     model       any causal model of ``transformers``. Where its logits are many, and are a matrix times its last hidden states,
                 they are made part by part (``readout_scored_sum``)
     precision   of the products, "bfloat16" or "float32"; in bfloat16 on a CPU, Llama models have a fused pass (``fused``)
+    fused       whether that pass may be taken: it knows no recomputing of activations
     compiled    run the model through ``torch.compile``, and not through the fused pass
     whole       the model can only be called as a whole: FSDP gathers its weights in that call
     """
 
     def __init__(
-        self, model: Any, precision: str, where: torch.device, *, compiled: bool = False, whole: bool = False
+        self,
+        model: Any,
+        precision: str,
+        where: torch.device,
+        *,
+        fused: bool = True,
+        compiled: bool = False,
+        whole: bool = False,
     ) -> None:
         super().__init__()
         self.model: Any = model
         self._precision, self._where = precision, where
         self._has_readout = not whole and has_plain_readout(model)
         self._fused: Callable[[torch.Tensor], torch.Tensor | None] | None = None
-        if self._has_readout and precision == "bfloat16" and where.type == "cpu" and not compiled:
+        if fused and not compiled and self._has_readout and precision == "bfloat16" and where.type == "cpu":
             from uprior.train.fused import fused_hidden  # brings numba, which the other ways do without
 
             self._fused = fused_hidden(model)
         # Functions, not modules: a module kept here would be registered twice.
-        self._call: Callable[..., Any] = (torch.compile(model) if compiled else model).__call__
-        self._call_base: Callable[..., Any] = (torch.compile(model.base_model) if compiled else model.base_model).__call__
+        self._call, self._call_base = _calling(model, compiled), _calling(model.base_model, compiled)
 
     def forward(self, tokens: torch.Tensor, scored: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         hidden = self._hidden(tokens) if self._has_readout else None
@@ -57,12 +64,18 @@ class Scorer(nn.Module):
         return hidden.to(torch.bfloat16) if self._precision == "bfloat16" else hidden
 
 
+def _calling(model: Any, compiled: bool) -> Callable[..., Any]:
+    # The shapes of a run hardly change, and kernels for any shape are slower.
+    run: Any = torch.compile(model, dynamic=False) if compiled else model
+    return lambda **inputs: run(**inputs)
+
+
 def has_plain_readout(model: Any) -> bool:
     """Whether the logits are the last hidden states times the readout's weight and nothing else: seen on two tokens."""
-    readout: Any = model.get_output_embeddings()
-    if type(readout) is not nn.Linear or readout.bias is not None or model.base_model is model:
+    readout = model.get_output_embeddings()
+    if type(readout) is not nn.Linear or getattr(readout, "bias", None) is not None or model.base_model is model:
         return False
-    training = model.training
+    training: bool = model.training
     model.eval()
     with torch.no_grad():
         ids = torch.tensor([[0, 1]], device=readout.weight.device)

@@ -24,6 +24,7 @@ class Training(Spec):
     warmup_steps: int = parameter(20, "steps of linear rise from 0", low=0, high=1 << 40)
     final_share: float = parameter(0.1, "last rate over peak rate, cosine and wsd", low=0.0, high=1.0)
     decay_share: float = parameter(0.2, "share of the steps that decays, wsd", low=0.0, high=1.0)
+    optimizer: str = parameter("adamw", "muon: for hidden matrices, adamw for the rest", choices=("adamw", "muon"))
     weight_decay: float = parameter(0.1, "decoupled weight decay on matrices", low=0.0, high=10.0)
     beta1: float = parameter(0.9, "AdamW, decay of the mean", low=0.0, high=0.9999)
     beta2: float = parameter(0.95, "AdamW, decay of the variance", low=0.0, high=0.99999)
@@ -39,9 +40,19 @@ class Training(Spec):
     precision: str = parameter(
         "auto", "auto takes bfloat16 where hardware has it", choices=("auto", "bfloat16", "float32")
     )
+    compile: str = parameter(
+        "auto", "torch.compile; auto: on a GPU, where a run is long enough", choices=("auto", "on", "off")
+    )
+    recompute: str = parameter(
+        "auto", "activations in the backward pass; auto: where they would not fit", choices=("auto", "on", "off")
+    )
     checkpoint_every: int = parameter(100, "steps between checkpoints", low=1, high=1 << 40)
     keep: int = parameter(2, "checkpoints kept", low=2, high=1000)
     seed: int = parameter(0, "seed of dropout, where a model has it", low=0, high=1 << 62)
+
+    def validate(self) -> None:
+        if self.optimizer == "muon" and self.base_width:
+            self.reject("optimizer", "adamw, where base_width is given: its factors are AdamW's")
 
     def rate(self, step: int) -> float:
         """The learning rate of a step (0-based): a pure function, so resuming needs no scheduler state."""
