@@ -1,0 +1,161 @@
+"""Is memory flat: over a long run with checkpoints and evaluations, and whatever the length of the data on disk?"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uprior.data.export import export
+from uprior.data.shard_stream import read_shards
+from uprior.data.stream import Stream
+from uprior.sources.uniform import Uniform
+
+# Growth from the second quarter of a run to its last that counts as flat, in MB: what an allocator moves to and fro.
+FLAT_MB = 16.0
+CONTEXT = 64
+
+
+def resident_mb() -> float:
+    """This process's resident memory now, 10^6 bytes (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def bench_run(
+    seconds: float, *, model: str = "llama-tiny", every: int = 100, tell: Callable[[str], None] = lambda text: None
+) -> dict[str, Any]:
+    """Trains for about ``seconds`` with the real loop, a checkpoint and an evaluation every ``every`` steps.
+
+    Resident memory is sampled twice a second. ``growth_mb`` is the median of the last quarter of the samples less that of the
+    second (the first is compiling and filling caches); ``mb_per_1000_steps`` is the same per step, by all samples from the
+    second quarter on.
+    """
+    from uprior import corpora, evals  # here, as a process that reads shards is to hold nothing else
+    from uprior.models.presets import build
+    from uprior.sources.universal import Universal
+    from uprior.train import Training, fit
+
+    samples: list[tuple[int, float]] = []
+    stream = Counting(Universal(), batch_size=8, length=CONTEXT)
+    panel = corpora.get("python_stdlib")
+    evaluations, over = 0, threading.Event()
+
+    def evaluate(trained: Any, _step: int) -> list[dict[str, Any]]:
+        nonlocal evaluations
+        evaluations += 1
+        found = evals.evaluate(
+            [evals.ModelPredictor(trained)], panel, context=CONTEXT, positions=16, seed=0, split="test"
+        )
+        return list(found)
+
+    def sample() -> None:
+        end, told = time.monotonic() + seconds, 0
+        while not over.wait(0.5) and time.monotonic() < end:
+            samples.append((stream.asked, resident_mb()))
+            if len(samples) >= told + 20:
+                told = len(samples)
+                tell(f"step {samples[-1][0]:,}  {samples[-1][1]:.1f} MB")
+        if not over.is_set():
+            signal.raise_signal(signal.SIGINT)  # the loop saves, and ends
+
+    steps = 10**6
+    with tempfile.TemporaryDirectory() as folder:
+        watch = threading.Thread(target=sample, daemon=True)
+        watch.start()
+        result = fit(
+            build(model, context=CONTEXT),
+            stream,
+            Training(steps=steps, checkpoint_every=every),
+            Path(folder) / "run",
+            evaluate=evaluate,
+            evaluate_at=frozenset(range(0, steps, every)),
+            show=False,
+        )
+        over.set()
+        watch.join()
+    quarter = max(1, len(samples) // 4)
+    second, last = samples[quarter : 2 * quarter], samples[-quarter:]
+    growth = statistics.median(mb for _, mb in last) - statistics.median(mb for _, mb in second)
+    slope = statistics.linear_regression(*zip(*samples[quarter:], strict=True)).slope
+    return {
+        "what": "run",
+        "model": model,
+        "seconds": round(seconds, 1),
+        "steps": result.steps,
+        "checkpoints": result.steps // every + 1,
+        "evaluations": evaluations,
+        "resident_mb": round(samples[-1][1], 1),
+        "peak_mb": round(max(mb for _, mb in samples), 1),
+        "growth_mb": round(growth, 1),
+        "mb_per_1000_steps": round(slope * 1000, 3),
+        "flat": growth < FLAT_MB,
+    }
+
+
+class Counting(Stream):
+    """Knows how far it was read."""
+
+    asked = 0
+
+    def batch(self, step: int) -> Any:
+        self.asked = step
+        return super().batch(step)
+
+
+# What a fresh process runs, so that nothing else counts: every row of a folder, once, in order and then from all over.
+_READ = """
+import json, sys
+from pathlib import Path
+from uprior.bench.memory import read_all
+print(json.dumps(read_all(Path(sys.argv[1]))))
+"""
+
+
+def bench_corpus(sizes: list[int], folder: Path) -> list[dict[str, Any]]:
+    """One record for a shard folder of every size (bytes): the resident memory of a fresh process that reads all of it.
+
+    ``growth_mb`` is how much more that process has than the one of the first, smallest size.
+    """
+    records: list[dict[str, Any]] = []
+    for size in sorted(sizes):
+        out = folder / f"shards-{size}"
+        export(Stream(Uniform(), batch_size=256, length=1024), out, tokens=size, shard_tokens=1 << 28)
+        done = subprocess.run([sys.executable, "-c", _READ, str(out)], capture_output=True, text=True, check=True)
+        record = {"what": "corpus", "bytes": size} | json.loads(done.stdout.splitlines()[-1])
+        growth = record["peak_mb"] - records[0]["peak_mb"] if records else 0.0
+        records.append(record | {"growth_mb": round(growth, 1), "flat": growth < FLAT_MB})
+    return records
+
+
+def read_all(folder: Path) -> dict[str, Any]:
+    """Read every row of a shard folder as batches, then as many rows from all over; the most memory that took."""
+    stream = read_shards(folder, batch_size=64)
+    rng, before = np.random.Generator(np.random.Philox(0)), resident_mb()
+    steps, total, peak = len(stream) // stream.batch_size, 0, before
+    for batch in stream.batches(0, steps):
+        total, peak = total + int(batch.tokens.sum()), max(peak, resident_mb())
+    for _ in range(min(steps, 2000)):
+        stream.rows(rng.integers(0, len(stream), stream.batch_size))
+        peak = max(peak, resident_mb())
+    return {"rows": len(stream), "sum": total, "before_mb": round(before, 1), "peak_mb": round(peak, 1)}
+
+
+COLUMNS = ("resident MB", "growth MB", "flat")
+
+
+def cells(record: dict[str, Any]) -> list[str]:
+    """A record of this file as the cells of a table, in the order of COLUMNS."""
+    held = record["resident_mb"] if record["what"] == "run" else record["peak_mb"]
+    return [f"{held:.1f}", f"{record['growth_mb']:+.1f}", "yes" if record["flat"] else "NO"]
