@@ -60,6 +60,12 @@ def soon_after(share):
     return {"event": "os.rename", "path": f"/.step-{(0, 3, 6, 9)[int(4 * share)]:08d}.tmp"}
 
 
+def killed(words, folder, number, injury):
+    """The run dies of the injury, by the signal ``number``."""
+    ended = run(words, folder.parent, injury)
+    assert ended.status == -number, ended.err
+
+
 def ends_as_if_nothing_had_happened(words, folder, whole):
     intact(folder)
     finish(words, folder.parent)
@@ -71,8 +77,7 @@ def ends_as_if_nothing_had_happened(words, folder, whole):
 def test_killed_before_a_disk_operation(tmp_path, data, whole, share, _):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
-    ended = run(words, tmp_path, Kill(**choose(whole, share, folder)))
-    assert ended.status == -signal.SIGKILL, ended.err
+    killed(words, folder, signal.SIGKILL, Kill(**choose(whole, share, folder)))
     ends_as_if_nothing_had_happened(words, folder, whole)
 
 
@@ -81,8 +86,7 @@ def test_killed_before_a_disk_operation(tmp_path, data, whole, share, _):
 def test_killed_between_the_files_of_a_checkpoint(tmp_path, data, whole, share, _):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
-    ended = run(words, tmp_path, Kill(**choose(whole, share, folder, only="*/checkpoints/.step-*.tmp/*")))
-    assert ended.status == -signal.SIGKILL, ended.err
+    killed(words, folder, signal.SIGKILL, Kill(**choose(whole, share, folder, only="*/checkpoints/.step-*.tmp/*")))
     assert list((folder / "checkpoints").glob(".step-*.tmp"))  # it did die inside
     ends_as_if_nothing_had_happened(words, folder, whole)
 
@@ -95,8 +99,9 @@ def test_killed_in_the_middle_of_a_checkpoints_bytes(tmp_path, data, whole, shar
     step = (0, 3, 6, 9)[int(4 * which)]
     largest = 139_000  # bytes, about those of model.safetensors
     path = f"/.step-{step:08d}.tmp"
-    ended = run(words, tmp_path, KillAtByte(str(folder), event="os.mkdir", path=path, size=int(share * largest)))
-    assert ended.status == -signal.SIGXFSZ, ended.err
+    killed(
+        words, folder, signal.SIGXFSZ, KillAtByte(str(folder), event="os.mkdir", path=path, size=int(share * largest))
+    )
     assert checkpoints(folder) == [0, 3, 6, 9][: step // 3][-3:]
     ends_as_if_nothing_had_happened(words, folder, whole)
 
@@ -109,8 +114,9 @@ def test_killed_in_the_middle_of_a_line_of_the_log(tmp_path, data, whole, share,
     log = whole.trace["log.jsonl"]
     there = log.index(b"\n") + 1  # the evaluation at step 0, written before the limit is set
     size = there + 1 + int(share * (len(log) - there - 2))
-    ended = run(words, tmp_path, KillAtByte(str(folder), event="os.rename", path="/.step-00000000.tmp", size=size))
-    assert ended.status == -signal.SIGXFSZ, ended.err
+    killed(
+        words, folder, signal.SIGXFSZ, KillAtByte(str(folder), event="os.rename", path="/.step-00000000.tmp", size=size)
+    )
     assert (folder / "log.jsonl").stat().st_size == size
     ends_as_if_nothing_had_happened(words, folder, whole)
 
@@ -120,8 +126,12 @@ def test_killed_in_the_middle_of_a_line_of_the_log(tmp_path, data, whole, share,
 def test_killed_anywhere_in_a_step(tmp_path, data, whole, share, which):
     folder = tmp_path / "run"
     words = pretrain(folder, data)
-    ended = run(words, tmp_path, KillAfter(str(folder), **soon_after(0.999 * which), seconds=1e-4 + 0.01 * share))
-    assert ended.status == -signal.SIGVTALRM, ended.err
+    killed(
+        words,
+        folder,
+        signal.SIGVTALRM,
+        KillAfter(str(folder), **soon_after(0.999 * which), seconds=1e-4 + 0.01 * share),
+    )
     ends_as_if_nothing_had_happened(words, folder, whole)
 
 
