@@ -15,7 +15,8 @@ cd "$(dirname "$0")/.."
 OUT=${OUT:-benchmarks/results}
 part=${1:-}
 case $part in
-    30m | 125m | 350m | 1.3b) options=() ;;
+    30m | 125m | 350m) options=() ;;
+    1.3b) options=(--rounds 5) ;;
     125m-pair) options=(--only uprior,trainer-bf16-compiled --batch-size 64) ;;
     350m-pair) options=(--only uprior,trainer-bf16-compiled --batch-size 32) ;;
     1.3b-pair) options=(--only uprior,trainer-bf16-compiled --batch-size 16) ;;
@@ -57,6 +58,10 @@ timeout --kill-after=10 570 "$python" -m uprior.cli bench train --model "llama-$
 if [ "$status" = 124 ]; then
     echo "$part took longer than 570 s; give fewer --rounds, or --only some of the contestants" >&2
 fi
-mv "$OUT/.$part.tmp" "$OUT/$part.jsonl"
-"$python" benchmarks/table.py "$OUT/$part.jsonl"
+if [ -s "$OUT/.$part.tmp" ]; then
+    mv "$OUT/.$part.tmp" "$OUT/$part.jsonl"
+    "$python" benchmarks/table.py "$OUT/$part.jsonl"
+else
+    rm "$OUT/.$part.tmp"  # what an earlier call measured stays
+fi
 exit "$status"

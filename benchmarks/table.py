@@ -15,7 +15,7 @@ for name in sys.argv[1:]:
         print(f"{Path(name).stem}: " + "\n".join(headline(match)))
         done = [record for record in match if record["error"] is None]
         if done:
-            # Two conventions of counting a model's operations stand beside each other: see uprior.bench.arithmetic.
+            # PaLM's convention counts attention over all positions, ours those that are seen (uprior.bench.arithmetic).
             rows = []
             for record in done:
                 whole, nominal = record["matmul_share_whole_attention"], record["nominal_share"]
@@ -25,7 +25,7 @@ for name in sys.argv[1:]:
                     "" if nominal is None else f"{nominal * per_token['whole'] / per_token['causal']:.1%}",
                 ]
                 rows.append([record["contestant"], *cells(record), *extra])
-            print_table(["", *COLUMNS, "of matmul, whole attention", "of nominal, whole"], rows)
+            print_table(["", *COLUMNS, "matmul (PaLM)", "nominal (PaLM)"], rows)
         for record in match:
             if record["error"] is not None:
                 print(f"{record['contestant']}: {record['error']}")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -263,6 +264,64 @@ def test_the_command_line(words, status, text, capsys):
         main(["bench", *words])
     shown = capsys.readouterr()
     assert caught.value.code == status and text in shown.out + shown.err
+
+
+# ------------------------------------------------------------------ the script for GPUs
+
+ROOT = Path(__file__).parent.parent
+
+
+def shell(folder, *words, **environment):
+    """The script of a repository of which only the list of packages is there."""
+    (folder / "benchmarks").mkdir(exist_ok=True)
+    for name in ("gpu.sh", "table.py"):
+        shutil.copy(ROOT / "benchmarks" / name, folder / "benchmarks" / name)
+    command = ["bash", folder / "benchmarks" / "gpu.sh", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+
+
+STUB = """#!/bin/sh
+echo "$0 $*" >> {log}
+case "$1 $2" in
+    "-m venv") mkdir -p .venv-gpu/bin; cp {ready} .venv-gpu/bin/python ;;
+    "-c import"*) exit {status} ;;
+    "-m uprior.cli") echo {record} ;;
+esac
+"""
+
+
+def test_the_script_says_what_it_takes(tmp_path):
+    for words in ([], ["30b"]):
+        shown = shell(tmp_path, *words)
+        assert shown.returncode == 2 and "benchmarks/gpu.sh PART" in shown.stderr and "set -e" not in shown.stderr
+
+
+def test_the_script_sets_itself_up_where_nothing_is(tmp_path):
+    """Stand-ins for python3: one without packages, and the one that its virtual environment then has."""
+    log, bare, ready = tmp_path / "log", tmp_path / "python3", tmp_path / "ready"
+    bare.write_text(STUB.format(log=log, ready=ready, status=1, record=""))
+    ready.write_text(STUB.format(log=log, ready=ready, status=0, record="{}"))
+    for stub in (bare, ready):
+        stub.chmod(0o755)
+    shown = shell(tmp_path, "1.3b-pair", "--rounds", "3", PYTHON=str(bare), OUT=str(tmp_path / "out"))
+    assert shown.returncode == 0, shown.stderr
+    told = [line.removeprefix(f"{tmp_path}/") for line in log.read_text().splitlines()]
+    made = told.index("python3 -m venv .venv-gpu")
+    assert told[made + 1].startswith(".venv-gpu/bin/python -m pip install") and told[made + 1].endswith(
+        "-e .[accelerate]"
+    )
+    bench = "-m uprior.cli bench train --model llama-1.3b --only uprior,trainer-bf16-compiled --batch-size 16 --json --rounds 3"
+    assert f".venv-gpu/bin/python {bench}" in told
+    assert (tmp_path / "out" / "1.3b-pair.jsonl").read_text() == "{}\n"
+
+
+def test_the_table_of_records(records, tmp_path):
+    path = tmp_path / "30m.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records.values()))
+    shown = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "table.py", path], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.startswith("30m: llama-tiny") and "no_such_package is not installed" in shown.stdout
 
 
 def test_a_name_after_bench_is_a_source(capsys):

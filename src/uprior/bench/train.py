@@ -79,7 +79,10 @@ def bench_training(
         steps = steps or max(1, round(TURN_SECONDS / slowest))
         match.play(rounds, steps)
         match.close()
-    built = job.build()
+    import torch
+
+    with torch.device("meta"):  # shapes are enough here
+        built = job.build()
     about = {
         "model": model,
         "parameters": sum(p.numel() for p in built.parameters()),
@@ -129,8 +132,11 @@ class _Match:
 
     def warm_up(self) -> float:
         """Start all, one after the other, and let them take their first steps; seconds of the slowest one's last step."""
-        self._each("starting", self._start)
-        self.first = {name: turn["seconds"] for name, turn in self._each("first step", self._one_step).items()}
+        self._each("starting the contestants", self._start)
+        self.first = {
+            name: turn["seconds"]
+            for name, turn in self._each("first steps; compiling takes a minute or more", self._one_step).items()
+        }
         last: dict[str, dict[str, Any]] = {}
         for _ in range(WARMUP_STEPS - 1):
             last = self._each("warming up", self._one_step)
@@ -164,13 +170,14 @@ class _Match:
         """What ``act`` gave of each one still in the match, one after the other, beginning with number ``start``."""
         alive = [name for name in self.names if name not in self.errors]
         found = {}
+        self.tell(f"{self.job.model}: {what}")
         for i in range(len(alive)):
             name = alive[(start + i) % len(alive)]
-            self.tell(f"{self.job.model}: {what}, {name}")
             try:
                 found[name] = act(name)
             except ContestantError as error:
                 self.errors[name] = str(error)
+                self.tell(f"{self.job.model}: {name} is out: {error}")
                 self.workers[name].kill()
         return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import resource
 import sys
 from multiprocessing.connection import Connection
@@ -44,8 +46,17 @@ def _compete(task: dict[str, Any], turn: Turn) -> dict[str, Any]:
     return {
         "losses": [float(loss) for loss in turn.losses],
         **_peaks(),
-        "machine": environment.hardware() | {"versions": environment.versions(), "commit": environment.commit()},
+        "machine": environment.hardware() | {"versions": _versions(), "commit": environment.commit()},
     }
+
+
+def _versions() -> dict[str, str]:
+    from uprior import environment
+
+    versions = environment.versions()
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        versions["accelerate"] = importlib.metadata.version("accelerate")  # what the Trainer runs on
+    return versions
 
 
 def _peaks() -> dict[str, int | None]:
