@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from uprior.sources._autoregressive import Autoregressive, copy_rows
 from uprior.sources._exact import Floats, add_product, choose, exp, kernel, largest
 from uprior.sources._machines import Tokens
-from uprior.sources.random_transformer import normal, normalise
+from uprior.sources.random_transformer import add_line, normal, normalise
 from uprior.spec import parameter
 
 # Shape letters: R rows of one machine, T positions, W hidden width, D = W / heads, L layers, A alphabet.
@@ -134,7 +134,7 @@ def _run(
                     key[j, t - 1] = qkv[row, width + j]
                     value[j // wide, t - 1, j % wide] = qkv[row, 2 * width + j]
                 _attend(qkv[row], key, value, seen[row], share[:t].reshape(1, t))
-            _add_line(x, weights.unify_bias[layer])
+            add_line(x, weights.unify_bias[layer])
             add_product(x, seen, weights.unify[layer], rows)
             normalise(x)
             copy_rows(inner, weights.up_bias[layer : layer + 1])
@@ -143,7 +143,7 @@ def _run(
                 line = inner[row]
                 for j in range(line.shape[0]):
                     line[j] = line[j] if line[j] > 0 else np.float32(0)
-            _add_line(x, weights.down_bias[layer])
+            add_line(x, weights.down_bias[layer])
             add_product(x, inner, weights.down[layer], rows)
             normalise(x)
         if t >= given:
@@ -152,15 +152,6 @@ def _run(
             for row in range(rows):
                 tokens[row, t], chance[row, t] = choose(logits[row], temperature, uniform[row, t], near, weight)
     return tokens, chance
-
-
-@kernel
-def _add_line(out: Floats, line: Floats) -> None:
-    """Add line [J] to every row of out [R, J]."""
-    for row in range(out.shape[0]):
-        o = out[row]
-        for j in range(line.shape[0]):
-            o[j] += line[j]
 
 
 @kernel

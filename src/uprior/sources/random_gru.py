@@ -9,21 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.sources._autoregressive import Autoregressive, copy_rows
-from uprior.sources._exact import (
-    ONE,
-    Floats,
-    add_product,
-    choose,
-    internal,
-    kernel,
-    normal_quantiles,
-    random_words,
-    scaled_uniform,
-    sigmoid,
-    tanh,
-)
+from uprior.sources._exact import ONE, Floats, add_product, choose, internal, kernel, sigmoid, tanh
 from uprior.sources._machines import Tokens
-from uprior.sources.random_lstm import tabulate
+from uprior.sources.random_lstm import draw_weights, tabulate
 from uprior.spec import parameter
 
 # Shape letters: R rows of one machine, H hidden, L layers, A alphabet, J = 3 H gates in PyTorch's order (reset, update, new).
@@ -66,17 +54,8 @@ class RandomGRU(Autoregressive):
 
     def _weights(self, rng: np.random.Generator, multiplier: float) -> Weights:
         """A fresh machine."""
-        h, a, layers = self.hidden, self.alphabet_size, self.layers
-        shapes = [(a, h), (2, h, 3 * h), (layers - 1, h, 3 * h), (layers, h, 3 * h), (2, layers, 3 * h), (h, a), (a,)]
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        raw = np.split(random_words(rng, sum(sizes)), np.cumsum(sizes)[:-1])
-        inner, outer = h**-0.5 * multiplier, h**-0.5 * self.head_multiplier
-        embedding = normal_quantiles()[raw[0]] * np.float32(self.embedding_multiplier)
-        inputs, up, recurrent, biases, head, head_bias = (
-            scaled_uniform(r, s).reshape(shape)
-            for r, s, shape in zip(raw[1:], [inner] * 4 + [outer] * 2, shapes[1:], strict=True)
-        )
-        return Weights(embedding.reshape(a, h), inputs, up, recurrent, biases[0], biases[1], head, head_bias)
+        embedding, inputs, up, recurrent, biases, head, head_bias = draw_weights(self, self.layers, 3, rng, multiplier)
+        return Weights(embedding, inputs, up, recurrent, biases[0], biases[1], head, head_bias)
 
 
 class Weights(NamedTuple):
@@ -134,10 +113,7 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
             add_product(again, state[layer], weights.recurrent[layer], rows)
             _activate(enter, again, state[layer])
         if t >= given:
-            for row in range(rows):
-                line = logits[row]
-                for j in range(size):
-                    line[j] = weights.head_bias[j]
+            copy_rows(logits, weights.head_bias.reshape(1, size))
             add_product(logits, state[layers - 1], weights.head, rows)
             for row in range(rows):
                 tokens[row, t], chance[row, t] = choose(logits[row], temperature, uniform[row, t], near, weight)

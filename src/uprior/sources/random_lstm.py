@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -87,19 +87,24 @@ class RandomLSTM(Autoregressive):
 
     def _weights(self, rng: np.random.Generator, multiplier: float) -> Weights:
         """A fresh machine."""
-        h, a, layers = self.hidden, self.alphabet_size, self.layers
-        shapes = [(a, h), (2, h, 4 * h), (layers - 1, h, 4 * h), (layers, h, 4 * h), (2, layers, 4 * h), (h, a), (a,)]
-        sizes = [int(np.prod(shape)) for shape in shapes]
-        raw = np.split(random_words(rng, sum(sizes)), np.cumsum(sizes)[:-1])
-        bound = h**-0.5
-        lstm = bound * multiplier ** (layers if self.compound_multiplier else 1)
-        scales = [0.0, lstm, lstm, lstm, lstm, bound * self.head_multiplier, bound * self.head_multiplier]
-        embedding = normal_quantiles()[raw[0]] * np.float32(self.embedding_multiplier)
-        rest = [
-            scaled_uniform(r, s).reshape(shape) for r, s, shape in zip(raw[1:], scales[1:], shapes[1:], strict=True)
-        ]
-        inputs, up, recurrent, biases, head, head_bias = rest
-        return Weights(embedding.reshape(a, h), inputs, up, recurrent, biases[0] + biases[1], head, head_bias)
+        times = self.layers if self.compound_multiplier else 1
+        embedding, inputs, up, recurrent, biases, *head = draw_weights(self, self.layers, 4, rng, multiplier**times)
+        return Weights(embedding, inputs, up, recurrent, biases[0] + biases[1], *head)
+
+
+def draw_weights(
+    source: Autoregressive, layers: int, gates: int, rng: np.random.Generator, multiplier: float
+) -> Iterator[Floats]:
+    """Embedding, inputs, up, recurrent, PyTorch's two biases [2, L, J], head and its bias, as in ``Weights``; J = gates * H."""
+    h, a = source.hidden, source.alphabet_size
+    j = gates * h
+    shapes = [(a, h), (2, h, j), (layers - 1, h, j), (layers, h, j), (2, layers, j), (h, a), (a,)]
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    raw = np.split(random_words(rng, sum(sizes)), np.cumsum(sizes)[:-1])
+    inner, outer = h**-0.5 * multiplier, h**-0.5 * source.head_multiplier
+    yield normal_quantiles()[raw[0]].reshape(a, h) * np.float32(source.embedding_multiplier)
+    for words, bound, shape in zip(raw[1:], [inner] * 4 + [outer] * 2, shapes[1:], strict=True):
+        yield scaled_uniform(words, bound).reshape(shape)
 
 
 class Weights(NamedTuple):
@@ -154,10 +159,7 @@ def _run(weights: Weights, condition: Tokens, seeds: Tokens, uniform: NDArray[np
             add_product(gates, state[layer], weights.recurrent[layer], rows)
             _activate(gates, cell[layer], state[layer])
         if t >= given:
-            for row in range(rows):
-                line = logits[row]
-                for j in range(size):
-                    line[j] = weights.head_bias[j]
+            copy_rows(logits, weights.head_bias.reshape(1, size))
             add_product(logits, state[layers - 1], weights.head, rows)
             for row in range(rows):
                 tokens[row, t], chance[row, t] = choose(logits[row], temperature, uniform[row, t], near, weight)

@@ -132,7 +132,7 @@ class RandomTransformer(MachineSource):
             down=self._matrices(rng, (layers, 4 * w, w), hidden * (4 * w) ** -0.5),
             down_bias=normal(rng, (layers, w), biases),
             output=self._matrices(rng, (w, size + 1), output),
-            output_bias=normal(rng, (size + 1,), biases),
+            output_bias=normal(rng, (1, size + 1), biases),
         )
 
     def _matrices(self, rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
@@ -157,7 +157,7 @@ class Weights(NamedTuple):
     down: Floats  # [L, 4 W, W]
     down_bias: Floats  # [L, W]
     output: Floats  # [W, A + 1]
-    output_bias: Floats  # [A + 1]
+    output_bias: Floats  # [1, A + 1]
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> Floats:
@@ -188,7 +188,7 @@ def _forward(weights: Weights, condition: Tokens, heads: int) -> Any:
             here = slice(row * length, (row + 1) * length)
             for head in range(heads):
                 _attend(qkv[here], seen[here], head, width // heads)
-        _add(x, weights.unify_bias[layer])
+        add_line(x, weights.unify_bias[layer])
         add_product(x, seen, weights.unify[layer], count)
         normalise(x)
         copy_rows(inner, weights.up_bias[layer : layer + 1])
@@ -197,20 +197,17 @@ def _forward(weights: Weights, condition: Tokens, heads: int) -> Any:
             line = inner[i]
             for j in range(line.shape[0]):
                 line[j] = line[j] if line[j] > 0 else np.float32(0)
-        _add(x, weights.down_bias[layer])
+        add_line(x, weights.down_bias[layer])
         add_product(x, inner, weights.down[layer], count)
         normalise(x)
     logits = np.empty((count, weights.output.shape[1]), dtype=np.float32)
-    for i in range(count):
-        line = logits[i]
-        for j in range(line.shape[0]):
-            line[j] = weights.output_bias[j]
+    copy_rows(logits, weights.output_bias)
     add_product(logits, x, weights.output, count)
     return logits
 
 
 @internal
-def _add(x: Floats, bias: Floats) -> None:
+def add_line(x: Floats, bias: Floats) -> None:
     """Add bias [W] to each line of x [N, W]."""
     for i in range(x.shape[0]):
         line = x[i]
