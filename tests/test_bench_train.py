@@ -11,6 +11,7 @@ import time
 from multiprocessing import Pipe
 from pathlib import Path
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -112,6 +113,100 @@ def test_table_and_json(records, done, capsys, monkeypatch):
     with pytest.raises(SystemExit) as caught:
         main(["bench", "train", "--model", "llama-tiny", "--quiet"])
     assert caught.value.code == 1 and "pip install 'uprior[no_such_package]'" in capsys.readouterr().out
+
+
+# ------------------------------------------------------------------ a match of stand-ins
+
+SECONDS_PER_STEP = {"uprior": 0.125, "trainer": 0.5, "trainer-bf16-compiled": 0.25, "plain": 0.5, "matmul": 1.0}
+
+
+class Scripted:
+    """In the place of a Worker: steps take what SECONDS_PER_STEP says, a tenth of it waiting; ``dies_in`` {name: turn}."""
+
+    dies_in: ClassVar = {}
+    taken: ClassVar = []
+
+    def __init__(self, task, environment, patience):
+        self.name, self.turns = task["name"], 0
+
+    def start(self):
+        return {}
+
+    def turn(self, steps, *, untimed=0):
+        self.turns += 1
+        if self.turns == self.dies_in.get(self.name):
+            raise ContestantError("died")
+        self.taken.append((self.name, steps, untimed))
+        seconds = steps * SECONDS_PER_STEP[self.name]
+        return {"seconds": seconds, "waited": seconds / 10, "bfloat16": 1e12, "float32": 1e11}
+
+    def finish(self):
+        machine = {"accelerator": "NVIDIA H200", "threads": 16}
+        return {"losses": [5.0, 4.0], "peak_resident_bytes": 1, "peak_cuda_bytes": 2, "machine": machine}
+
+    def kill(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+@pytest.fixture
+def scripted(monkeypatch):
+    monkeypatch.setattr(train, "Worker", Scripted)
+    monkeypatch.setattr(Scripted, "dies_in", {})
+    monkeypatch.setattr(Scripted, "taken", [])
+    monkeypatch.setattr(Contestant, "missing", lambda self: None)
+    return Scripted
+
+
+def match(**options):
+    found = train.bench_training("llama-tiny", batch_size=8, length=64, source="uniform", **options)
+    return {record["contestant"]: record for record in found}
+
+
+def test_the_numbers_of_a_match(scripted):
+    records = match(rounds=2)
+    speeds = {name: record["tokens_per_second"] for name, record in records.items()}
+    assert speeds == {"uprior": 4096, "trainer": 1024, "trainer-bf16-compiled": 2048, "plain": 1024}
+    ours = records["uprior"]
+    assert ours["steps_per_turn"] == 4  # the slowest takes two seconds for them
+    assert ours["ratio_to_plain"] == 4 and ours["ratio_to_best_other"] == 2
+    assert ours["best_other"] == "trainer-bf16-compiled" and records["plain"]["ratio_to_best_other"] == 0.25
+    flops = flops_per_token(build("llama-tiny", context=64), 64)
+    assert ours["flops_per_token"] == flops and ours["flops_per_second"] == round(4096 * flops["causal"])
+    assert ours["matmul_share"] == round(4096 * flops["causal"] / 1e12, 4)  # of bfloat16, which is the faster here
+    assert ours["matmul_share_whole_attention"] == round(4096 * flops["whole"] / 1e12, 4)
+    assert ours["nominal_share"] == round(4096 * flops["causal"] / 989e12, 4)
+    assert ours["data_wait_share"] == 0.1 and ours["first_step_s"] == 0.125
+    assert (ours["first_loss"], ours["last_loss"], ours["peak_cuda_bytes"]) == (5.0, 4.0, 2)
+
+
+def test_turns_go_round(scripted, monkeypatch):
+    monkeypatch.setattr(train, "_cuda_gib", lambda: 139)  # where the first step of a turn is not timed
+    match(only=["uprior", "plain"], rounds=3, steps=5)
+    us, yardstick, them = ("uprior", 5, 1), ("matmul", 1, 0), ("plain", 5, 1)
+    rounds = [us, yardstick, them, yardstick, them, us, them, us, yardstick]
+    assert scripted.taken == [("uprior", 1, 0), yardstick, ("plain", 1, 0)] * train.WARMUP_STEPS + rounds
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3, 4, 5])
+def test_a_contestant_that_dies_half_way_is_a_row(scripted, turn):
+    scripted.dies_in = {"plain": turn}
+    records = match(only=["uprior", "plain", "trainer"], rounds=2)
+    assert records["plain"]["error"] == "died" and "tokens_per_second" not in records["plain"]
+    assert records["uprior"]["ratio_to_plain"] is None and records["uprior"]["best_other"] == "trainer"
+
+
+def test_without_the_yardstick_there_are_no_shares_but_all_else(scripted):
+    scripted.dies_in = {"matmul": 4}
+    records = match(only=["uprior", "plain"], rounds=2)
+    assert records["uprior"]["matmul_share"] is None and records["uprior"]["ratio_to_plain"] == 4
+    assert len(train.cells(records["uprior"])) == len(train.COLUMNS)
+    assert "matrix products: ? TFLOP/s" in "\n".join(train.headline(list(records.values())))
 
 
 # ------------------------------------------------------------------ the plain loop
