@@ -41,7 +41,7 @@ def bench_wait(
     """
     length = max(length, source.shortest_row)
     vocab = max(256, source.alphabet_size)
-    source.block(0, 0, rows=2, length=length, split="validation")  # compiled now
+    source.block(0, 0, rows=256, length=length, split="validation")  # compiled now, every part of a mixture
     stream = Stream(source, batch_size=batch_size, length=length, vocab=vocab)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
