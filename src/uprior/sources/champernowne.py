@@ -31,7 +31,7 @@ class Champernowne(Source):
     starts are uniform in 2^(k-1)..2^k - 1; otherwise starts are uniform in 0..below - 1.
 
     Floor: exact. Only the digits of a run's first number cost anything: ln of the number of starts of that many digits that
-    are still possible, before and after the digit; everything else is certain. Cost: about 8 ns per token.
+    are still possible, before and after the digit; everything else is certain. Cost: 2 to 4 ns per token.
     ``info``: base, step, digits (of the row's first number).
 
     Presets: ``bloem``, the validation set "champ" of Bloem (arXiv 2506.20057; repository, ``gen_champ``): 256 integers in base

@@ -51,7 +51,7 @@ class ElementaryCA(RingSource):
     dead and live, or both (``holdout`` = "machine"; "auto" is that unless ``rules`` are named, which then serve all splits).
     ``info``: rule, density, burn_in.
 
-    Cost: about 2 ns per token; burn-in and hidden cells cost 1 ns per 50 cells more.
+    Cost: 2 to 4 ns per token; burn-in and hidden cells cost 1 ns per 125 cells more.
 
     Presets ``edge-of-chaos`` and ``edge-of-chaos-k5``: Zhang et al. 2024 (arXiv 2410.02536): rule 110 on a ring of 1000, random
     start, 1000 steps, of which 60 are shown, 100 cells wide; each step is predicted 1 or 5 steps ahead; 6000 tokens are one of

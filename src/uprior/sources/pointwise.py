@@ -19,7 +19,7 @@ class Pointwise(Source):
     """Independent tokens from a random near-sparse distribution, another one per machine.
 
     Machine: a random set of 2..max_symbols symbols with Dirichlet(concentration) weights; a continuum of them. Floor: exact,
-    -ln of the symbol's weight. Cost: about 10 ns per token. Bloem's ablation (arXiv 2506.20057; repository source ``pointwise``:
+    -ln of the symbol's weight. Cost: about 25 ns per token. Bloem's ablation (arXiv 2506.20057; repository source ``pointwise``:
     fewer than 20 symbols). We draw the set's size uniformly and record it in ``info``; a machine there writes one row.
     """
 
