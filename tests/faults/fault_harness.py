@@ -173,36 +173,30 @@ def fill(path, left):
 
 @dataclass(frozen=True)
 class Poison(Injury):
-    """The numbers of one training step (1-based) become NaN or infinite: the logits ("loss") or the gradients."""
+    """The loss or the gradients of some training steps (1-based) become NaN or infinite."""
 
     steps: tuple = ()
     what: str = "loss"
     value: float = float("nan")
 
     def install(self):
-        import uprior.models
+        from uprior.train.scorer import Scorer
 
-        original = uprior.models.build
+        original, trained = Scorer.forward, 0
 
-        def build(*words, **options):
-            model = original(*words, **options)
-            trained = 0
+        def forward(scorer, tokens, scored):
+            nonlocal trained
+            loss, nats = original(scorer, tokens, scored)
+            trained += 1
+            if trained in self.steps:
+                if self.what == "loss":
+                    loss = loss * self.value
+                else:
+                    loss.register_hook(lambda gradient: gradient * self.value)
+            return loss, nats
 
-            def after(module, _words, output):
-                nonlocal trained
-                if not module.training:
-                    return
-                trained += 1
-                if trained in self.steps:
-                    if self.what == "loss":
-                        output.logits = output.logits * self.value
-                    else:
-                        output.logits.register_hook(lambda gradient: gradient * self.value)
-
-            model.register_forward_hook(after)
-            return model
-
-        uprior.models.build = build
+        # Not a hook of the model: a model with hooks is computed in another way, with other bits.
+        Scorer.forward = forward
 
 
 @dataclass(frozen=True)
