@@ -85,9 +85,14 @@ class Ahead:
             yield batch
 
     def _ask(self) -> None:
-        """Ask for batches until enough are at work: a part for every thread and one in reserve."""
+        """Ask for batches until enough are at work: a part for every thread and one in reserve.
+
+        Many at once, now and then: a thread that is woken for every step holds the interpreter when the next step wants it.
+        """
         enough = math.ceil((len(self.threads) + 1) * self.stream.steps_per_part) + 1
         enough = max(1, self.ahead or max(self.FEWEST, enough))
+        if 4 * len(self.pending) > 3 * enough:
+            return
         with self.changed:
             while len(self.pending) < enough and (self.stop is None or self.next < self.stop):
                 self.pending.append((self.next, Future()))
