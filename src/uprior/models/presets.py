@@ -148,8 +148,9 @@ def flops_per_token(model: Any) -> int:
 
     Attention's own products are left out, as is usual (Kaplan et al. 2020, section 2.1); both arms of a study leave out the same.
     """
-    embedding = model.get_input_embeddings().weight
+    tables = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     head = model.get_output_embeddings()
-    tied = head is not None and head.weight is embedding
-    counted = sum(p.numel() for p in model.parameters() if p.ndim >= 2)
-    return 6 * int(counted - (0 if tied else embedding.numel()))
+    if head is not None:
+        tables -= {head.weight}  # tied: it is read and multiplied
+    counted = {p for p in model.parameters() if p.ndim >= 2} - tables
+    return 6 * int(sum(p.numel() for p in counted))

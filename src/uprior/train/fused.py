@@ -46,7 +46,9 @@ def fused_hidden(model: Any) -> Forward | None:
     def forward(tokens: torch.Tensor) -> torch.Tensor | None:
         if tokens.shape[1] > LONGEST:
             return None
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        threads = torch.get_num_threads()
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        torch.set_num_threads(threads)  # numba's OpenMP layer sets them all to work when it starts
         return _hidden(model, tokens)
 
     return forward

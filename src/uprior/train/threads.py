@@ -136,25 +136,12 @@ def _restored() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def start_numba() -> None:
-    """Start numba's threads now, and leave torch's number of them as it is.
-
-    Numba's OpenMP layer sets the number for the whole process, to all processors, when it starts: in the first fused pass.
-    """
-    import numba
-
-    before = torch.get_num_threads()
-    numba.set_num_threads(min(before, numba.config.NUMBA_NUM_THREADS))
-    torch.set_num_threads(before)
-
-
 def settle(asked: int | str | None, *, recorded: int | None = None, tokens: int = 2048, width: int = 256) -> str:
     """Set torch's number of threads for this process as a user of the command line wants it; one line that says why.
 
     ``asked``: a number; "auto", the probe; None, which is the probe too unless OMP_NUM_THREADS is set. No probe on GPUs, nor
     where a run has ``recorded`` a count, which ``threads_of_run`` will set, nor among processes that share a machine.
     """
-    start_numba()
     if isinstance(asked, int):
         os.environ[ASKED] = str(asked)  # the same wish, for whatever looks later
         torch.set_num_threads(asked)
@@ -200,7 +187,6 @@ def threads_of_run(recorded: int | None, *, speak: bool = True) -> Iterator[None
 
     A difference is said: the run then goes on equal to rounding, not bit for bit. None, or a GPU, changes nothing.
     """
-    start_numba()
     if recorded is None or device().type != "cpu":
         yield
         return
