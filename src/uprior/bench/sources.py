@@ -166,11 +166,13 @@ def first_calls(source_text: str) -> dict[str, float]:
 
 # The reference's column is empty where no plain Python reference was found (``--references``).
 COLUMNS = ("M tokens/s", "per CPU s", "scored", "x reference", "MB", "first call s")
+FIRST_CALL_COLUMNS = ("compile s", "cached s")
 
 
 def cells(record: dict[str, Any]) -> list[str]:
-    """A record of ``bench_source`` as the cells of a table, in the order of COLUMNS."""
+    """A record as the cells of a table: COLUMNS, and FIRST_CALL_COLUMNS where ``first_calls`` is part of it."""
     ratio = record["reference_ratio"]
+    started = [f"{record[name]:.2f}" for name in ("compile_s", "warm_start_s") if name in record]
     return [
         f"{record['tokens_per_second'] / 1e6:.2f}",
         f"{record['tokens_per_cpu_second'] / 1e6:.2f}",
@@ -178,4 +180,5 @@ def cells(record: dict[str, Any]) -> list[str]:
         "" if ratio is None else f"{ratio:.0f}",
         f"{record['peak_mb']:.1f}",
         f"{record['first_call_s']:.2f}",
+        *started,
     ]

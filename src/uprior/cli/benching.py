@@ -69,7 +69,9 @@ def sources(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         print_json([{"machine": hardware | {"versions": versions}}])
     options = {name: getattr(arguments, name) for name in ("rows", "length", "threads", "seconds")}
     rows = []
-    for text in benchmark.texts_of([name for name in arguments.what if name != "sources"]):
+    for text in benchmark.texts_of(arguments.what):
+        if not arguments.json:
+            _say(text)
         name, _at, preset = text.partition("@")
         record = {"name": name, "preset": preset or None} | benchmark.bench_source(
             sources.get(text), references=arguments.references or benchmark.REFERENCES, **options
@@ -81,7 +83,8 @@ def sources(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         rows.append([text, *benchmark.cells(record)])
     if not arguments.json:
         print(f"{hardware['processor']}, {hardware['cores']} cores, {arguments.threads} threads")
-        print_table(["source", *benchmark.COLUMNS], rows)
+        started = benchmark.FIRST_CALL_COLUMNS if arguments.first_calls else ()
+        print_table(["source", *benchmark.COLUMNS, *started], rows)
     return 0
 
 
