@@ -71,3 +71,10 @@ def test_reading_ahead_forgets_what_was_handed_out():
         for _ in range(390):
             next(batches)
             assert len(reader.finished) <= 32 and len(reader.pending) <= 32 and len(stream._blocks) <= 32
+
+
+@linux
+def test_a_loss_over_many_ids_needs_less_than_a_quarter_of_its_logits():
+    found = memory.bench_loss(30_000, rows=32, length=128, width=32)
+    assert found["whole_mb"] > 32 * 127 * 30_000 * 10e-6  # logits, their float32 twin and a gradient at least
+    assert found["share"] < 0.25 and found["flat"]

@@ -1,4 +1,4 @@
-"""Is memory flat: over a long run with checkpoints and evaluations, and whatever the length of the data on disk?"""
+"""Is memory flat: over a long run, whatever the length of the data on disk, and with a large vocabulary?"""
 
 from __future__ import annotations
 
@@ -154,10 +154,71 @@ def read_all(folder: Path) -> dict[str, Any]:
     return {"rows": len(stream), "sum": total, "before_mb": round(before, 1), "peak_mb": round(peak, 1)}
 
 
+# Forward and backward pass of the loss alone, in a fresh process, as its peak cannot be reset.
+_LOSS = """
+import json, sys
+from uprior.bench.memory import loss_peak
+print(json.dumps(loss_peak(sys.argv[1], *map(int, sys.argv[2:]))))
+"""
+# What a loss over a vocabulary of 50,000 may need at most, of what it needs where all logits stand in memory.
+LOSS_BAR = 0.25
+
+
+def bench_loss(vocab: int = 50_257, *, rows: int = 16, length: int = 256, width: int = 256) -> dict[str, Any]:
+    """Peak memory and seconds of the loss of ``rows`` x ``length`` tokens: with whole logits, and in parts as the loop does it.
+
+    ``peak_mb`` is what is needed above hidden states and weights, gradients included; ``share`` is that of ``whole_mb``.
+    """
+    found = {}
+    for way in ("whole", "parts"):
+        words = [sys.executable, "-c", _LOSS, way, *map(str, (vocab, rows, length, width))]
+        found[way] = json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    share = found["parts"]["mb"] / found["whole"]["mb"]
+    return {
+        "what": "loss",
+        "vocab": vocab,
+        "tokens": rows * length,
+        "peak_mb": found["parts"]["mb"],
+        "whole_mb": found["whole"]["mb"],
+        "share": round(share, 4),
+        "seconds": found["parts"]["seconds"],
+        "whole_seconds": found["whole"]["seconds"],
+        "flat": share < LOSS_BAR,
+    }
+
+
+def loss_peak(way: str, vocab: int, rows: int, length: int, width: int) -> dict[str, float]:
+    """{mb, seconds} of one loss and its gradients, from bfloat16 hidden states and float32 weights."""
+    import resource
+
+    import torch
+
+    from uprior.train.loss import readout_scored_sum, scored_sum
+
+    hidden = torch.randn(rows, length, width).to(torch.bfloat16).requires_grad_()
+    weight = (torch.randn(vocab, width) / width**0.5).requires_grad_()
+    tokens, scored = torch.randint(0, vocab, (rows, length)), torch.ones(rows, length, dtype=torch.bool)
+    before, started = resident_mb(), time.perf_counter()
+    if way == "whole":
+        loss, _ = scored_sum(hidden @ weight.to(torch.bfloat16).t(), tokens, scored)
+    else:
+        loss, _ = readout_scored_sum(hidden, weight, tokens, scored)
+    torch.autograd.backward(loss)
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    return {"mb": round(peak - before, 1), "seconds": round(seconds, 2)}
+
+
 COLUMNS = ("resident MB", "growth MB", "flat")
 
 
 def cells(record: dict[str, Any]) -> list[str]:
     """A record of this file as the cells of a table, in the order of COLUMNS."""
+    if record["what"] == "loss":
+        return [f"{record['peak_mb']:.1f}", f"{100 * record['share']:.0f} % of whole logits", _yes(record["flat"])]
     held = record["resident_mb"] if record["what"] == "run" else record["peak_mb"]
-    return [f"{held:.1f}", f"{record['growth_mb']:+.1f}", "yes" if record["flat"] else "NO"]
+    return [f"{held:.1f}", f"{record['growth_mb']:+.1f}", _yes(record["flat"])]
+
+
+def _yes(flat: bool) -> str:
+    return "yes" if flat else "NO"

@@ -143,7 +143,7 @@ def wait(arguments: argparse.Namespace, _: dict[str, str]) -> int:
 
 
 def memory(arguments: argparse.Namespace, _: dict[str, str]) -> int:
-    """Exit status 1 where memory grows with time, or with the length of what lies on the disk."""
+    """Exit status 1 where memory grows with time, with the length of what lies on the disk, or too much with the vocabulary."""
     import tempfile
 
     from uprior.bench import memory as benchmark
@@ -153,10 +153,13 @@ def memory(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         records.append(benchmark.bench_run(arguments.seconds, model=arguments.model, tell=_say))
     with tempfile.TemporaryDirectory() as folder:
         records += benchmark.bench_corpus(arguments.bytes, Path(folder))
+    if arguments.vocab:
+        records.append(benchmark.bench_loss(arguments.vocab))
     if arguments.json:
         print_json(records)
     else:
-        names = [f"{r['steps']:,} steps" if r["what"] == "run" else f"shards of {r['bytes']:,} bytes" for r in records]
+        texts = {"run": "{steps:,} steps", "corpus": "shards of {bytes:,} bytes", "loss": "loss over {vocab:,} ids"}
+        names = [texts[record["what"]].format(**record) for record in records]
         print_table(["", *benchmark.COLUMNS], [[n, *benchmark.cells(r)] for n, r in zip(names, records, strict=True)])
     return 0 if all(record["flat"] for record in records) else 1
 
@@ -168,6 +171,7 @@ def add_memory_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
     sub.add_argument(
         "--bytes", type=count, nargs="*", default=[10**7, 10**9], help="sizes of shard folders to read (10M 1B)"
     )
+    sub.add_argument("--vocab", type=count, default=50_257, help="ids of the loss; 0 for none (50,257)")
 
 
 def _say(text: str) -> None:
