@@ -27,8 +27,8 @@ PIECES = 16
 _LANES = 32
 _MINUS_INFINITY = np.uint16(0xFF80)
 _ONE, _HALF = np.float32(1.0), np.float32(0.5)
-_LOG2_E, _LN2_HIGH, _LN2_LOW = np.float32(1.4426950409), np.float32(0.693359375), np.float32(-2.12194440055e-4)
-_T2, _T3, _T4, _T5, _T6, _T7 = (np.float32(1 / f) for f in (2, 6, 24, 120, 720, 5040))
+_LOG2_E, _LN2 = np.float32(1.4426950409), np.float32(0.69314718056)
+_T2, _T3, _T4 = (np.float32(1 / f) for f in (2, 6, 24))
 _LOWEST = np.float32(-80.0)
 
 
@@ -55,11 +55,14 @@ def _narrow(x: Any) -> Any:
 
 @_inlined
 def _exp(x: Any) -> Any:
-    """exp of a float32 up to 80 (below -80, that of -80), by Taylor's series after taking out powers of two."""
+    """exp of a float32 up to 80 (below -80, that of -80), by Taylor's series after taking out powers of two.
+
+    Its relative error is below 1e-4, a fortieth of what rounding to bfloat16 costs.
+    """
     x = x if x > _LOWEST else _LOWEST
     n = np.floor(x * _LOG2_E + _HALF)
-    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    p = (((((_T7 * r + _T6) * r + _T5) * r + _T4) * r + _T3) * r + _T2) * r * r + r + _ONE
+    r = x - n * _LN2
+    p = ((_T4 * r + _T3) * r + _T2) * r * r + r + _ONE
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
@@ -110,6 +113,26 @@ def causal_softmax_backward(chance: Bits, gradient: Bits, scale: Any) -> None:
                 g[j] = np.uint16(0)
 
 
+@_inlined
+def _turn_pairs(x: Any, half: Any, cosine: Any, sine: Any, sign: Any, out: Any) -> None:
+    for d in range(half):
+        a, b, s = _wide(x[d]), _wide(x[half + d]), sign * sine[d]
+        out[d] = _narrow(a * cosine[d] - b * s)
+        out[half + d] = _narrow(b * cosine[d] + a * s)
+
+
+@_inlined
+def _turn(x: Any, cosine: Any, sine: Any, sign: Any, out: Any) -> None:
+    """out [D] = one head x [D], its pairs turned by their angles, backwards if ``sign`` is -1."""
+    half = len(cosine)
+    if half == 16:  # loops of a length that the compiler knows are twice as fast, and these are what models have
+        _turn_pairs(x, 16, cosine, sine, sign, out)
+    elif half == 32:
+        _turn_pairs(x, 32, cosine, sine, sign, out)
+    else:
+        _turn_pairs(x, half, cosine, sine, sign, out)
+
+
 @_parallel
 def split_and_rotate(joint: Bits, cosine: Floats, sine: Floats, queries: Bits, keys: Bits, values: Bits) -> None:
     """joint [N, (H + 2 G) D] -> queries [B, H, T, D] and keys [B, G, T, D], rotated by position, and values [B, G, T, D].
@@ -117,16 +140,18 @@ def split_and_rotate(joint: Bits, cosine: Floats, sine: Floats, queries: Bits, k
     cosine, sine [T, D / 2]: rotary positions (Su et al. 2021) in the layout of Llama, pairs half a head apart.
     """
     batch, heads, length, width = queries.shape
-    groups, half = keys.shape[1], width // 2
+    groups = keys.shape[1]
     for b in prange(batch):
         for t in range(length):
             row = joint[b * length + t]
             for h in range(heads + groups):
-                out = queries[b, h, t] if h < heads else keys[b, h - heads, t]
-                for d in range(half):
-                    x, y = _wide(row[h * width + d]), _wide(row[h * width + half + d])
-                    out[d] = _narrow(x * cosine[t, d] - y * sine[t, d])
-                    out[half + d] = _narrow(y * cosine[t, d] + x * sine[t, d])
+                _turn(
+                    row[h * width : (h + 1) * width],
+                    cosine[t],
+                    sine[t],
+                    _ONE,
+                    queries[b, h, t] if h < heads else keys[b, h - heads, t],
+                )
             for h in range(groups):
                 out = values[b, h, t]
                 for d in range(width):
@@ -139,16 +164,18 @@ def split_and_rotate_backward(
 ) -> None:
     """The gradient [N, (H + 2 G) D] from those of queries, keys and values: the rotation the other way round."""
     batch, heads, length, width = queries.shape
-    groups, half = keys.shape[1], width // 2
+    groups = keys.shape[1]
     for b in prange(batch):
         for t in range(length):
             row = joint[b * length + t]
             for h in range(heads + groups):
-                g = queries[b, h, t] if h < heads else keys[b, h - heads, t]
-                for d in range(half):
-                    x, y = _wide(g[d]), _wide(g[half + d])
-                    row[h * width + d] = _narrow(x * cosine[t, d] + y * sine[t, d])
-                    row[h * width + half + d] = _narrow(y * cosine[t, d] - x * sine[t, d])
+                _turn(
+                    queries[b, h, t] if h < heads else keys[b, h - heads, t],
+                    cosine[t],
+                    sine[t],
+                    -_ONE,
+                    row[h * width : (h + 1) * width],
+                )
             for h in range(groups):
                 g = values[b, h, t]
                 for d in range(width):

@@ -29,7 +29,7 @@ from uprior.models.folder import load_model, save_model
 from uprior.progress import Reporter
 from uprior.train import checkpoint
 from uprior.train.distributed import ALONE, Group, micro_batches
-from uprior.train.hardware import device, resolve_precision
+from uprior.train.hardware import device, keep_freed_memory, resolve_precision
 from uprior.train.log import RunLog
 from uprior.train.optimizer import make_optimizer, set_rate
 from uprior.train.parallel import Spread, resolve, spread_over
@@ -93,6 +93,8 @@ def fit(
         model.load_state_dict(load_model(run).state_dict())
         return Result(training.steps, group.first(lambda: _last_loss(run)), finished=True)
     where = device()
+    if where.type == "cpu":
+        keep_freed_memory()
     precision = resolve_precision(training.precision, where)
     rows, way = stream.tokens_per_step // stream.length, resolve(parallel, model, group, where)
     micro, _ = micro_batches(rows, group.size, training.micro_batch)
