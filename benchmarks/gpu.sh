@@ -50,7 +50,7 @@ if command -v nvidia-smi >/dev/null; then
     nvidia-smi --query-gpu=name,memory.total,driver_version,clocks.sm,power.limit --format=csv >"$OUT/card.csv"
 fi
 
-# A part that hangs is ended: whoever lends the machine may count ten minutes.
+# A part that hangs is ended.
 shift
 status=0
 timeout --kill-after=10 570 "$python" -m uprior.cli bench train --model "llama-${part%-pair}" "${options[@]}" --json "$@" \

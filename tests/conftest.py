@@ -8,6 +8,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")  # two threads that spin beside a busy neighbour take minutes
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# --doctest-modules would import those of two folders under one name.
+collect_ignore_glob = ["*/conftest.py"]
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):

@@ -20,6 +20,7 @@ from uprior.models.presets import PRESETS, config_of
 from uprior.sources import Mixture, Pointwise, Uniform
 from uprior.train import Training, fit, loop
 from uprior.train.distributed import ALONE, processes
+from uprior.train.journal import Journal
 from uprior.types import Batch
 
 SETTINGS = {"steps": 9, "learning_rate": 3e-3, "warmup_steps": 2, "checkpoint_every": 4, "precision": "float32"}
@@ -57,10 +58,10 @@ def evaluator(model, step):
 
 def train(path, group=ALONE, *, parallel="auto", at=None, rank=0, how="SIGTERM", dropout=0.0, rows=8, **changes):
     """One run of the loop, in this process; ``at`` a step this process ``rank`` sends itself a signal. Notes what it saw."""
-    record, share = loop._record, loop.share
+    taken, share = Journal.taken, loop.share
 
-    def deadly(log, reporter, step, *rest):
-        record(log, reporter, step, *rest)
+    def deadly(journal, step, *rest, **more):
+        taken(journal, step, *rest, **more)
         if step == at and group.rank == rank:
             os.kill(os.getpid(), getattr(signal, how))
 
@@ -71,7 +72,7 @@ def train(path, group=ALONE, *, parallel="auto", at=None, rank=0, how="SIGTERM",
             file.write(json.dumps(hashes) + "\n")
         return own
 
-    loop._record, loop.share = deadly, noted
+    Journal.taken, loop.share = deadly, noted
     path.mkdir(parents=True, exist_ok=True)
     try:
         return fit(
@@ -79,7 +80,7 @@ def train(path, group=ALONE, *, parallel="auto", at=None, rank=0, how="SIGTERM",
             evaluate_at=frozenset({0, 4, 9}), show=False, group=group, parallel=parallel,
         )  # fmt: skip
     finally:
-        loop._record, loop.share = record, share
+        Journal.taken, loop.share = taken, share
 
 
 def samples(path, size):

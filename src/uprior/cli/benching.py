@@ -69,7 +69,7 @@ def sources(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         print_json([{"machine": hardware | {"versions": versions}}])
     options = {name: getattr(arguments, name) for name in ("rows", "length", "threads", "seconds")}
     rows = []
-    for text in benchmark.texts_of(arguments.what):
+    for text in benchmark.texts_of([name for name in arguments.what if name != "sources"]):
         if not arguments.json:
             _say(text)
         name, _at, preset = text.partition("@")

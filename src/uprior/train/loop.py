@@ -11,10 +11,8 @@ from __future__ import annotations
 import contextlib
 import math
 import shutil
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,17 +22,18 @@ import torch
 
 from uprior.data.stream import BatchStream, share
 from uprior.errors import TrainingError
-from uprior.files import read_lines
 from uprior.models.folder import load_model, save_model
 from uprior.progress import Reporter
 from uprior.train import checkpoint
 from uprior.train.distributed import ALONE, Group, micro_batches
 from uprior.train.hardware import device, keep_freed_memory, resolve_precision
+from uprior.train.journal import Journal, StepRecord, last_loss, skipped_steps
 from uprior.train.log import RunLog
 from uprior.train.optimizer import make_optimizer, set_rate
 from uprior.train.parallel import Spread, resolve, spread_over
 from uprior.train.plan import compiles, recompute_activations, recomputes
 from uprior.train.settings import Training
+from uprior.train.stopping import stop_requested
 from uprior.types import Batch
 
 Evaluate = Callable[[Any, int], list[dict[str, Any]]]
@@ -47,20 +46,6 @@ class Result:
     steps: int
     loss_nats: float
     finished: bool
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """What one step computed."""
-
-    loss_nats: float
-    above_floor_nats: float | None
-    gradient_norm: float
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether the step could be taken."""
-        return math.isfinite(self.loss_nats) and math.isfinite(self.gradient_norm)
 
 
 def fit(
@@ -91,18 +76,8 @@ def fit(
     """
     if group.first(lambda: (run / "model").exists()):
         model.load_state_dict(load_model(run).state_dict())
-        return Result(training.steps, group.first(lambda: _last_loss(run)), finished=True)
-    where = device()
-    if where.type == "cpu":
-        keep_freed_memory()
-    precision = resolve_precision(training.precision, where)
-    rows, way = stream.tokens_per_step // stream.length, resolve(parallel, model, group, where)
-    micro, _ = micro_batches(rows, group.size, training.micro_batch)
-    recomputing = recomputes(training, model, micro, stream.length, where)
-    if recomputing:
-        recompute_activations(model)
-    compiled = compiles(training, model, training.steps * stream.tokens_per_step, way, where)
-    spread = spread_over(model, group, parallel, where, precision, compiled=compiled, fused=not recomputing)
+        return Result(training.steps, group.first(lambda: last_loss(run)), finished=True)
+    spread = _prepare(model, stream, training, group, parallel)
     optimizer = make_optimizer(model, training)
     torch.manual_seed(group.seed(training.seed, 0))
     state = checkpoint.restore(run, model, optimizer, group=group, seed=training.seed)
@@ -111,17 +86,23 @@ def fit(
     with (
         RunLog(run, -1 if state is None else step, writes=group.is_first) as log,
         Reporter(title, training.steps, step, show=show and group.is_first) as reporter,
-        _stop_requested(patient=group.size > 1) as stop,
+        stop_requested(patient=group.size > 1) as stop,
         contextlib.closing(stream.batches(first_batch + step, first_batch + training.steps)) as batches,
     ):
+        journal = Journal(log, reporter, stream.tokens_per_step)
+
+        def evaluate_now() -> None:
+            if evaluate is not None and step in evaluate_at:
+                journal.evaluated(step, spread.evaluate(evaluate, step))
+
         for line in [] if state is None else state.passed_over:
             reporter.say(f"passed over a checkpoint: {line}")
         if state is None:
-            _evaluate(evaluate, evaluate_at, spread, 0, stream, log, reporter)
+            evaluate_now()
             checkpoint.save(run, 0, model, optimizer, keep=training.keep, group=group)
         elif step < training.steps:
             reporter.say(f"going on from step {step}")
-        skipped = group.first(lambda: sum(line["event"] == "skipped" for line in read_lines(run / "log.jsonl")))
+        skipped = group.first(lambda: skipped_steps(run))
         while step < training.steps:
             started = time.perf_counter()
             batch = next(batches)
@@ -130,12 +111,14 @@ def fit(
             record = _step(spread, optimizer, batch, training, rate)
             step += 1
             if record.is_finite:
-                last = record
-                _record(log, reporter, step, stream, last, rate, time.perf_counter() - started, waited)
+                last, seconds = record, time.perf_counter() - started
+                journal.taken(step, record, rate=rate, seconds=seconds, waited=waited)
             else:
                 skipped += 1
-                _skip(run, log, reporter, step, stream, record, skipped, training.skip_nonfinite)
-            _evaluate(evaluate, evaluate_at, spread, step, stream, log, reporter)
+                what = f"the loss became {record.loss_nats} (gradient norm {record.gradient_norm}) at step {step}"
+                _tolerate(run, what, skipped, training.skip_nonfinite)
+                journal.skipped(step, what, skipped, training.skip_nonfinite)
+            evaluate_now()
             stopping = group.any(stop.is_set())
             if step % training.checkpoint_every == 0 or step == training.steps or stopping:
                 log.sync()
@@ -150,7 +133,32 @@ def fit(
         save_sharded_model(model, run / "model", group)
     else:
         group.first(lambda: save_model(model, run / "model"))
-    return Result(step, group.first(lambda: _last_loss(run)), finished=True)
+    return Result(step, group.first(lambda: last_loss(run)), finished=True)
+
+
+def _prepare(model: Any, stream: BatchStream, training: Training, group: Group, parallel: str) -> Spread:
+    """Put the model where and how this run trains it, in place."""
+    where = device()
+    if where.type == "cpu":
+        keep_freed_memory()
+    way, rows = resolve(parallel, model, group, where), stream.tokens_per_step // stream.length
+    rows_per_pass, _ = micro_batches(rows, group.size, training.micro_batch)
+    recomputing = recomputes(training, model, rows_per_pass, stream.length, where)
+    if recomputing:
+        recompute_activations(model)
+    compiled = compiles(training, model, training.steps * stream.tokens_per_step, way, where)
+    precision = resolve_precision(training.precision, where)
+    return spread_over(model, group, parallel, where, precision, compiled=compiled, fused=not recomputing)
+
+
+def _tolerate(run: Path, what: str, skipped: int, most: int) -> None:
+    """TrainingError if a step that could not be taken is one too many."""
+    if skipped > most:
+        newest = int(checkpoint.folders(run)[-1].name.removeprefix("step-"))
+        raise TrainingError(
+            f"{run}: {what}{f' after {most} skipped' if most else ''}; the checkpoint of step {newest} is good: "
+            "lower --learning-rate and use another --out"
+        )
 
 
 def _step(
@@ -194,109 +202,6 @@ def _above_floor(batch: Batch, nats: np.ndarray[Any, np.dtype[np.float32]]) -> t
     known = batch.scored[:, 1:] & np.isfinite(batch.floor_nats[:, 1:])
     above = (nats - batch.floor_nats[:, 1:])[known]
     return float(above.sum(dtype=np.float64)), float(above.size)
-
-
-def _record(
-    log: RunLog,
-    reporter: Reporter,
-    step: int,
-    stream: BatchStream,
-    last: StepRecord,
-    rate: float,
-    seconds: float,
-    waited: float,
-) -> None:
-    log.write(
-        event="train",
-        step=step,
-        tokens=step * stream.tokens_per_step,
-        loss_nats=last.loss_nats,
-        above_floor_nats=last.above_floor_nats,
-        learning_rate=rate,
-        gradient_norm=last.gradient_norm,
-    )
-    speed = stream.tokens_per_step / seconds
-    log.write_timing(step=step, tokens_per_second=round(speed), seconds=round(seconds, 4), data_wait=round(waited, 5))
-    floor = "" if last.above_floor_nats is None else f"  {last.above_floor_nats:.3f} nats above floor"
-    reporter.update(step, f"loss {last.loss_nats:.3f} nats{floor}  {speed:,.0f} tokens/s")
-
-
-def _skip(
-    run: Path,
-    log: RunLog,
-    reporter: Reporter,
-    step: int,
-    stream: BatchStream,
-    record: StepRecord,
-    skipped: int,
-    most: int,
-) -> None:
-    """Tell of a step that was not taken, the ``skipped``-th of the run; TrainingError if that is one too many."""
-    what = f"the loss became {record.loss_nats} (gradient norm {record.gradient_norm}) at step {step}"
-    if skipped > most:
-        before = f" after {most} skipped" if most else ""
-        raise TrainingError(
-            f"{run}: {what}{before}; the checkpoint of step {_newest_step(run)} is good: "
-            "lower --learning-rate and use another --out"
-        )
-    log.write(event="skipped", step=step, tokens=step * stream.tokens_per_step, skipped=skipped)
-    reporter.say(f"{what}: skipped, {skipped} of at most {most}")
-
-
-def _evaluate(
-    evaluate: Evaluate | None,
-    evaluate_at: frozenset[int],
-    spread: Spread,
-    step: int,
-    stream: BatchStream,
-    log: RunLog,
-    reporter: Reporter,
-) -> None:
-    if evaluate is None or step not in evaluate_at:
-        return
-    records = spread.evaluate(evaluate, step)
-    for record in records:
-        log.write(event="eval", step=step, tokens=step * stream.tokens_per_step, **record)
-    text = ", ".join(f"{record['file']} {record['bits_mean']:.3f}" for record in records)
-    reporter.say(f"step {step}: bits per byte, mean over the window: {text}")
-
-
-def _last_loss(run: Path) -> float:
-    """In nats, from the log: a run that was killed after its last step makes none when it goes on."""
-    losses = [line["loss_nats"] for line in read_lines(run / "log.jsonl") if line["event"] == "train"]
-    return float(losses[-1]) if losses else math.nan
-
-
-def _newest_step(run: Path) -> int:
-    return int(checkpoint.folders(run)[-1].name.removeprefix("step-"))
-
-
-@contextlib.contextmanager
-def _stop_requested(*, patient: bool = False) -> Iterator[threading.Event]:
-    """An event set by SIGINT, SIGTERM or SIGUSR1. A second SIGINT or SIGTERM acts as usual. Only the main thread listens.
-
-    ``patient``: a second SIGTERM changes nothing, for processes that hear of one wish from the scheduler and from torchrun too.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    asked = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)]
-    old = {number: signal.getsignal(number) for number in asked}
-    lasting = asked[1 if patient else 2 :]  # a second USR1 would end the process while it saves
-
-    def on_signal(number: int, _frame: object) -> None:
-        event.set()
-        if number not in lasting:
-            signal.signal(number, old[signal.Signals(number)])
-
-    for number in old:
-        signal.signal(number, on_signal)
-    try:
-        yield event
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
 
 
 def remove_checkpoints(run: Path) -> None:
