@@ -294,3 +294,13 @@ def test_a_name_after_bench_is_a_source(capsys):
             main(["bench", *words, "--rows", "8", "--length", "16", "--seconds", "0.01", "--json"])
         assert caught.value.code == 0
         assert [json.loads(line).get("name") for line in capsys.readouterr().out.splitlines()] == [None, "uniform"]
+
+
+def test_a_bench_that_does_not_exist_is_told_from_a_source_that_does_not(capsys):
+    for word, message in (
+        ("trian", "unknown bench 'trian'; did you mean 'train'"),
+        ("unifrm", "unknown source 'unifrm'"),
+    ):
+        with pytest.raises(SystemExit):
+            main(["bench", word])
+        assert message in capsys.readouterr().err

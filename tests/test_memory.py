@@ -9,6 +9,7 @@ import uprior
 from uprior.bench import memory
 from uprior.data.ahead import Ahead
 from uprior.data.export import export
+from uprior.errors import SpecError
 from uprior.sources import Mixture, Pointwise, Uniform
 from uprior.train import Training, fit
 
@@ -78,3 +79,8 @@ def test_a_loss_over_many_ids_needs_less_than_a_quarter_of_its_logits():
     found = memory.bench_loss(30_000, rows=32, length=128, width=32)
     assert found["whole_mb"] > 32 * 127 * 30_000 * 10e-6  # logits, their float32 twin and a gradient at least
     assert found["share"] < 0.25 and found["flat"]
+
+
+def test_a_run_too_short_to_compare_its_quarters_is_refused():
+    with pytest.raises(SpecError, match="--seconds -3 is not allowed; allowed: 0 for no run, or 8 and more"):
+        memory.bench_run(-3.0)

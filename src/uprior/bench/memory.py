@@ -20,11 +20,14 @@ import numpy as np
 from uprior.data.export import export
 from uprior.data.shard_stream import read_shards
 from uprior.data.stream import Stream
+from uprior.errors import SpecError
 from uprior.sources.uniform import Uniform
 
 # Growth from the second quarter of a run to its last that counts as flat, in MB: what an allocator moves to and fro.
 FLAT_MB = 16.0
 CONTEXT = 64
+# Seconds of a run: four samples in each of four quarters.
+SHORTEST = 8.0
 
 
 def resident_mb() -> float:
@@ -48,6 +51,10 @@ def bench_run(
     second (the first fills caches); ``mb_per_1000_steps`` is the same per step, by all samples from the
     second quarter on.
     """
+    if seconds < SHORTEST:
+        raise SpecError(
+            f"bench memory: --seconds {seconds:g} is not allowed; allowed: 0 for no run, or {SHORTEST:g} and more"
+        )
     from uprior import corpora, evals  # here, as a process that reads shards is to hold nothing else
     from uprior.models.presets import build
     from uprior.sources.universal import Universal

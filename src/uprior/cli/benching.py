@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,13 +64,19 @@ def add_wait_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
 def sources(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior import bench as benchmark
     from uprior import environment, sources
+    from uprior.errors import unknown_name
 
+    names = [name for name in arguments.what if name != "sources"]
+    for name in names:
+        if name not in sources.entries() and difflib.get_close_matches(name, WORDS, cutoff=0.7):
+            raise unknown_name("bench", name, WORDS)
+        sources.get(name)
     hardware, versions = environment.hardware(), environment.versions()
     if arguments.json:
         print_json([{"machine": hardware | {"versions": versions}}])
     options = {name: getattr(arguments, name) for name in ("rows", "length", "threads", "seconds")}
     rows = []
-    for text in benchmark.texts_of([name for name in arguments.what if name != "sources"]):
+    for text in benchmark.texts_of(names):
         if not arguments.json:
             _say(text)
         name, _at, preset = text.partition("@")
