@@ -111,7 +111,7 @@ def test_nothing_is_begun_beyond_the_end(trace):
 
 
 def test_while_batches_come_late_threads_are_added_up_to_the_processors(trace, monkeypatch):
-    monkeypatch.setattr(ahead, "_processors", lambda: 3)
+    monkeypatch.setattr(ahead, "cores", lambda: (3, 3))
     monkeypatch.setattr(ahead.Ahead, "LATE", -1.0)  # every batch is
     with ahead.Ahead(stream(), 0, 40, None, None) as batches:
         counts = [sum(t.name.startswith("uprior-data") for t in threading.enumerate()) for _ in batches]
@@ -121,7 +121,7 @@ def test_while_batches_come_late_threads_are_added_up_to_the_processors(trace, m
 
 
 def test_batches_in_time_need_no_second_thread(trace, monkeypatch):
-    monkeypatch.setattr(ahead, "_processors", lambda: 3)
+    monkeypatch.setattr(ahead, "cores", lambda: (3, 3))
     monkeypatch.setattr(ahead.Ahead, "LATE", 1e9)
     with ahead.Ahead(stream(), 0, 40, None, None) as batches:
         assert {sum(t.name.startswith("uprior-data") for t in threading.enumerate()) for _ in batches} == {1}

@@ -9,7 +9,7 @@ import uprior
 
 ROOT = Path(uprior.__file__).parent
 LAYERS = {
-    0: ("rng", "spec", "types", "errors", "files", "progress"),
+    0: ("rng", "spec", "types", "errors", "files", "host", "progress"),
     1: ("sources", "corpora", "models"),
     2: ("data",),
     3: ("train", "evals", "statistics", "environment"),

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import uprior
-from uprior import experiment
+from uprior import experiment, host
 from uprior.sources import Uniform
 from uprior.train import threads
 from uprior.train.threads import candidates, choose, cores, probe, recorded_threads, settle, threads_of_run
@@ -83,19 +83,19 @@ def test_processors_are_those_of_this_process_and_its_share(monkeypatch, tmp_pat
     for cpu in range(8):  # 0 and 4 are one core, as are 1 and 5, ...
         (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
         (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
-    monkeypatch.setattr(threads, "_TOPOLOGY", tmp_path)
-    monkeypatch.setattr(threads, "_QUOTAS", ())
+    monkeypatch.setattr(host, "_TOPOLOGY", tmp_path)
+    monkeypatch.setattr(host, "_QUOTAS", ())
     assert cores() == (4, 8)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     assert cores() == (1, 2)
     monkeypatch.delenv("LOCAL_WORLD_SIZE")
     for text, expected in (("max 100000", (4, 8)), ("250000 100000", (3, 3)), ("600000 100000", (4, 6))):
         (tmp_path / "cpu.max").write_text(text)
-        monkeypatch.setattr(threads, "_QUOTAS", (str(tmp_path / "absent"), str(tmp_path / "cpu.max")))
+        monkeypatch.setattr(host, "_QUOTAS", (str(tmp_path / "absent"), str(tmp_path / "cpu.max")))
         assert cores() == expected, text
     (tmp_path / "cpu.cfs_quota_us").write_text("200000\n")
     (tmp_path / "cpu.cfs_period_us").write_text("100000\n")
-    monkeypatch.setattr(threads, "_QUOTAS", (str(tmp_path / "cpu.cfs_quota_us"),))
+    monkeypatch.setattr(host, "_QUOTAS", (str(tmp_path / "cpu.cfs_quota_us"),))
     assert cores() == (2, 2)
     (tmp_path / "cpu.cfs_quota_us").write_text("-1\n")
     assert cores() == (4, 8)
@@ -123,8 +123,8 @@ def test_the_probe_decides_when_nobody_asked_or_auto_was_typed(monkeypatch, two_
 def test_no_probe_for_a_run_that_began_nor_on_gpus_nor_among_processes(monkeypatch):
     monkeypatch.setattr(threads, "probe", lambda **_: pytest.fail("probed"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)), raising=False)
-    monkeypatch.setattr(threads, "_TOPOLOGY", threads.Path("/nonexistent"))
-    monkeypatch.setattr(threads, "_QUOTAS", ())
+    monkeypatch.setattr(host, "_TOPOLOGY", host.Path("/nonexistent"))
+    monkeypatch.setattr(host, "_QUOTAS", ())
     torch.set_num_threads(1)
     assert settle(None, recorded=2).startswith("2, as the run began") and torch.get_num_threads() == 1
     with monkeypatch.context() as patch:

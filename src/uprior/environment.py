@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from uprior.host import memory_bytes
+
 PACKAGES = ("uprior", "torch", "transformers", "tokenizers", "safetensors", "numpy", "numba")
 
 
@@ -56,12 +58,12 @@ def hardware() -> dict[str, Any]:
 
     from uprior.train.hardware import device, has_fast_bfloat16
 
-    where = device()
+    where, memory = device(), memory_bytes()
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "memory_gib": _memory_gib(),
+        "memory_gib": None if memory is None else round(memory / 2**30, 1),
         "accelerator": torch.cuda.get_device_name() if where.type == "cuda" else None,
         "bfloat16_in_hardware": has_fast_bfloat16(where),
     }
@@ -75,10 +77,3 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _memory_gib() -> float | None:
-    try:
-        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
-    except (ValueError, OSError, AttributeError):
-        return None

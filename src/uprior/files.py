@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -13,10 +14,8 @@ from typing import IO, Any
 
 from uprior.errors import CheckpointError, RunDirectoryError
 
-try:
-    import fcntl
-except ImportError:  # Windows has none: there, nothing guards a run directory against a second process
-    fcntl = None  # type: ignore[assignment]
+# None on Windows: there, nothing guards a run directory or a shard against a second writer.
+fcntl: Any = importlib.import_module("fcntl") if importlib.util.find_spec("fcntl") else None
 
 CHECKSUMS = "checksums.json"
 

@@ -21,6 +21,7 @@ from uprior.data.export import export
 from uprior.data.shard_stream import read_shards
 from uprior.data.stream import Stream
 from uprior.errors import SpecError
+from uprior.host import peak_resident_bytes
 from uprior.sources.uniform import Uniform
 
 # Growth from the second quarter of a run to its last that counts as flat, in MB: what an allocator moves to and fro.
@@ -34,12 +35,6 @@ def resident_mb() -> float:
     """This process's resident memory now, 10^6 bytes (Linux)."""
     pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def peak_resident_mb() -> float:
-    """The most this process ever had, 10^6 bytes (Linux). Not ``ru_maxrss``, which begins with what its parent had."""
-    lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 
 def bench_run(
@@ -216,7 +211,7 @@ def loss_peak(way: str, vocab: int, rows: int, length: int, width: int) -> dict[
         loss, _ = readout_scored_sum(hidden, weight, tokens, scored)
     torch.autograd.backward(loss)
     seconds = time.perf_counter() - started
-    return {"mb": round(peak_resident_mb() - before, 1), "seconds": round(seconds, 2)}
+    return {"mb": round(peak_resident_bytes() / 1e6 - before, 1), "seconds": round(seconds, 2)}
 
 
 COLUMNS = ("resident MB", "growth MB", "flat")

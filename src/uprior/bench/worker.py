@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import resource
 import sys
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
 from uprior.bench.turns import Finished, Turn, die_with_parent
+from uprior.host import peak_resident_bytes
 
 
 def main(descriptor: int) -> None:
@@ -64,19 +63,7 @@ def _peaks() -> dict[str, int | None]:
     import torch
 
     card = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
-    return {"peak_resident_bytes": _peak_resident(), "peak_cuda_bytes": card}
-
-
-def _peak_resident() -> int:
-    try:
-        # Linux's getrusage gives the parent's peak where that was larger; this is of this program alone.
-        for line in Path("/proc/self/status").read_text("utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return {"peak_resident_bytes": peak_resident_bytes(), "peak_cuda_bytes": card}
 
 
 if __name__ == "__main__":

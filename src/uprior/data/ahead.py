@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import math
-import os
 import threading
 import time
 from collections import deque
@@ -14,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from uprior.errors import SourceError
+from uprior.host import cores
 from uprior.types import Batch
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Ahead:
         self, stream: BatchStream, start: int, stop: int | None, threads: int | None, ahead: int | None
     ) -> None:
         self.stream, self.next, self.stop, self.ahead = stream, start, stop, ahead
-        self.first, self.most = max(1, threads or 1), max(1, threads or _processors())
+        self.first, self.most = max(1, threads or 1), max(1, threads or cores()[1])
         self.pending: deque[tuple[int, Future[Batch]]] = deque()  # asked for, and not yet handed out
         # The rest is shared between threads.
         self.changed = threading.Condition()
@@ -163,12 +163,3 @@ class Ahead:
             future.set_result(self.stream.batch(step))
         except BaseException as error:
             future.set_exception(error)
-
-
-def _processors() -> int:
-    """Those that this process may use; processes that share a machine share them."""
-    try:
-        allowed = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        allowed = os.cpu_count() or 1
-    return max(1, allowed // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

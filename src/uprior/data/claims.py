@@ -11,13 +11,8 @@ from typing import IO
 
 from uprior.data.shards import MOST_SHARDS, Plan
 from uprior.errors import RunDirectoryError
-from uprior.files import disk_errors
+from uprior.files import disk_errors, fcntl
 from uprior.types import SPLITS
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: there, nothing guards a shard against a second writer
-    fcntl = None  # type: ignore[assignment]
 
 MANIFEST_LOCK = 1 << 40  # a byte of the lock file beyond all shards
 _HELD: set[Path] = set()  # lock files of this process: the system's locks tell processes apart, not threads
@@ -76,7 +71,7 @@ class Claims:
 
     def _lock(self, byte: int, *, wait: bool) -> bool:
         if fcntl is None:
-            return True  # type: ignore[unreachable]  # on Windows
+            return True  # nothing to lock with
         with disk_errors(self.path):
             try:
                 fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, byte)

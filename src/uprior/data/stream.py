@@ -11,7 +11,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,7 @@ class BatchStream:
         """
         batches = self._batches(start, stop, threads, ahead)
         next(batches)
-        return batches  # type: ignore[return-value]  # the None was the first
+        return cast(Generator[Batch, None, None], batches)  # the None was the first
 
     def _batches(
         self, start: int, stop: int | None, threads: int | None, ahead: int | None

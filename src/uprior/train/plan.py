@@ -6,11 +6,11 @@ Pure functions of the run and the machine, so that a run that goes on decides as
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import torch
 
+from uprior.host import memory_bytes
 from uprior.models.presets import flops_per_token
 from uprior.train.parallel import BYTES_PER_PARAMETER
 from uprior.train.settings import Training
@@ -73,7 +73,4 @@ def _memory_bytes(where: torch.device) -> float:
     """All memory of the device, or of this machine; infinite where it cannot be told."""
     if where.type == "cuda":
         return float(torch.cuda.get_device_properties(where).total_memory)
-    try:
-        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        return math.inf
+    return memory_bytes() or math.inf

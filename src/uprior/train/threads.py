@@ -18,13 +18,12 @@ from pathlib import Path
 
 import torch
 
+from uprior.host import cores
 from uprior.train.hardware import device, resolve_precision
 
 # A count is taken over a larger one unless that is faster by more than this share: fewer threads leave room for the data.
 TOLERANCE = 0.05
 ASKED = "OMP_NUM_THREADS"
-_TOPOLOGY = Path("/sys/devices/system/cpu")
-_QUOTAS = ("/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 
 
 @dataclass(frozen=True)
@@ -36,37 +35,6 @@ class Probe:
 
     def __str__(self) -> str:
         return ", ".join(f"{count}: {took:.2f} ms" for count, took in self.milliseconds.items())
-
-
-def cores() -> tuple[int, int]:
-    """(physical, logical) processors that this process may use: affinity, a container's quota and the processes beside it.
-
-    Of several processes that torchrun starts on a machine, each has its share; at least 1.
-    """
-    try:
-        allowed = sorted(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        allowed = list(range(os.cpu_count() or 1))
-    siblings = set()
-    for cpu in allowed:
-        path = _TOPOLOGY / f"cpu{cpu}" / "topology" / "thread_siblings_list"
-        siblings.add(path.read_text("utf-8") if path.exists() else str(cpu))
-    most = _quota() or len(allowed)
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(len(siblings), most) // here), max(1, min(len(allowed), most) // here)
-
-
-def _quota() -> int | None:
-    """Whole processors that the control group allows, rounded up; None without a limit."""
-    for name in _QUOTAS:
-        try:
-            words = Path(name).read_text("utf-8").split()
-            period = words[1] if len(words) == 2 else Path(name).with_name("cpu.cfs_period_us").read_text("utf-8")
-            if words[0].isdecimal():
-                return max(1, -(-int(words[0]) // int(period)))
-        except (OSError, ValueError, IndexError):
-            continue
-    return None
 
 
 def candidates(physical: int, logical: int) -> list[int]:
