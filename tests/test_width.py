@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
@@ -340,13 +339,12 @@ def test_pretrain_base_width_rescales_a_preset_and_records_it(tmp_path, capsys):
     capsys.readouterr()
 
 
-class Tiny(Width):
-    check_widths, check_steps, sweep_widths, rates, steps = (32, 64), 2, (32, 64), (0.002, 0.008), 4
+TINY = Width(check_widths=(32, 64), check_steps=2, sweep_widths=(32, 64), rates=(0.002, 0.008), steps=4)
 
 
 def test_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     done: list[tuple] = []
-    measure = Tiny._loss
+    measure = Width._loss
 
     def counted(self, *run):
         if len(done) == 5:
@@ -354,11 +352,11 @@ def test_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
         done.append(run)
         return measure(self, *run)
 
-    monkeypatch.setattr(Tiny, "_loss", counted)
+    monkeypatch.setattr(Width, "_loss", counted)
     with pytest.raises(KeyboardInterrupt):
-        Tiny().run(tmp_path)
-    monkeypatch.setattr(Tiny, "_loss", lambda self, *run: done.append(run) or measure(self, *run))
-    Tiny().run(tmp_path)
+        TINY.run(tmp_path)
+    monkeypatch.setattr(Width, "_loss", lambda self, *run: done.append(run) or measure(self, *run))
+    TINY.run(tmp_path)
     assert len(done) == len(set(done)) == 2 * 2 * 3  # seeds x rates x (base, standard, muP)
     records = [json.loads(line) for line in (tmp_path / "sweep.jsonl").read_text().splitlines()]
     best = json.loads((tmp_path / "width.json").read_text())["best_learning_rate"]["mup 64"]
@@ -370,6 +368,7 @@ def test_the_study_goes_on_where_it_stopped(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").read_text().count("data:image/svg+xml") == 2
 
 
-def test_the_study_takes_no_real_data(tmp_path):
-    with pytest.raises(SpecError, match="--eval"):
-        Width().run(Path(tmp_path), evaluate_on=["python_stdlib"])
+def test_the_study_takes_no_real_data(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "width", "--eval", "python_stdlib"])
+    assert "unknown option of width 'eval'" in capsys.readouterr().err

@@ -220,9 +220,9 @@ def _split_commas(text: str) -> list[str]:
 
 
 def from_options(
-    cls: type[Spec], options: Mapping[str, str], preset: str | None, parse_nested: Callable[[str], Spec]
+    cls: type[Spec], options: Mapping[str, str | list[str]], preset: str | None, parse_nested: Callable[[str], Spec]
 ) -> Spec:
-    """A spec from texts, each read as its field's annotated type."""
+    """A spec from texts, each read as its field's annotated type; a list of texts is one item each of a field that is a tuple."""
     known = {f.name: f for f in dataclasses.fields(typing.cast(Any, cls))}
     values: dict[str, Any] = {}
     if preset is not None:
@@ -232,7 +232,13 @@ def from_options(
         field = key.replace("-", "_")
         if field not in known:
             raise unknown_name(f"option of {cls.name}", key, known)
-        values[field] = _read(text, _hints(cls)[field], parse_nested)
+        hint = _hints(cls)[field]
+        if isinstance(text, str):
+            values[field] = _read(text, hint, parse_nested)
+        elif typing.get_origin(hint) is tuple:
+            values[field] = tuple(_read(item, typing.get_args(hint)[0], parse_nested) for item in text)
+        else:
+            raise SpecError(f"{cls.name}: {key} takes one value; given: {' '.join(text)}")
     missing = [k for k, f in known.items() if f.default is dataclasses.MISSING and k not in values]
     if missing:
         raise SpecError(f"{cls.name}: {missing[0]} is missing; write {cls.name}:{missing[0]}=...")
@@ -244,7 +250,10 @@ def _read(text: str, hint: Any, parse_nested: Callable[[str], Spec]) -> Any:
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     text = text.strip()
     if origin is tuple:
-        inner = text[1:-1] if text[:1] in "([" and text[-1:] in ")]" else text.replace("/", ",")
+        bracketed = text[:1] in "([" and text[-1:] in ")]"
+        if args[0] is str and not bracketed:
+            return (text,)  # a path or a corpus, which may hold commas and slashes
+        inner = text[1:-1] if bracketed else text.replace("/", ",")
         return tuple(_read(part, args[0], parse_nested) for part in _split_commas(inner))
     if origin in (typing.Union, types.UnionType):
         if type(None) in args and text.lower() == "none":
@@ -254,13 +263,28 @@ def _read(text: str, hint: Any, parse_nested: Callable[[str], Spec]) -> Any:
         return parse_nested(text[1:-1] if text.startswith("(") and text.endswith(")") else text)
     if hint is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
         return text.lower() in ("true", "yes", "1")
-    for number in (int, float):
+    for number, read in ((int, whole_number), (float, float)):
         if hint is number or (hint is float and number is int):
             try:
-                return number(text)
+                return read(text)
             except ValueError:
                 continue
     return text
+
+
+def whole_number(text: str) -> int:
+    """A whole number, also with k, M or B after it. Raises ValueError.
+
+    >>> whole_number("4096"), whole_number("20M"), whole_number("1.5k")
+    (4096, 20000000, 1500)
+    """
+    factor = {"k": 10**3, "m": 10**6, "b": 10**9}.get(text[-1:].lower(), 1)
+    if factor == 1:
+        return int(text)
+    value = float(text[:-1]) * factor
+    if value != round(value):
+        raise ValueError(f"'{text}' is not whole")
+    return round(value)
 
 
 def from_dict(data: Mapping[str, Any], find: Callable[[str], type[Spec]]) -> Spec:

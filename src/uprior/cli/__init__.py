@@ -50,17 +50,28 @@ def _run(argv: list[str]) -> int:
     return handler(arguments, options)
 
 
-def _read_options(rest: list[str], arguments: argparse.Namespace) -> dict[str, str]:
-    """``--field value`` pairs of a source, where a command takes a source; elsewhere an unknown option is an error."""
-    if rest and not arguments.takes_source_options:
+def _read_options(rest: list[str], arguments: argparse.Namespace) -> dict[str, str | list[str]]:
+    """``--field value`` pairs where a command takes a source's or a study's fields; elsewhere an unknown option is an error.
+
+    Several values, as in ``--model A B``, are a list.
+    """
+    if rest and not arguments.field_options:
         known = [name for action in arguments.parser._actions for name in action.option_strings]
         if rest[0].startswith("-"):
             raise unknown_name(f"option of {arguments.parser.prog}", rest[0].partition("=")[0], known)
         raise SpecError(f"unexpected argument '{rest[0]}'; type: {arguments.parser.prog} --help")
-    options: dict[str, str] = {}
-    words = [part for word in rest for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    for key, value in zip(words[::2], [*words[1::2], ""], strict=False):
-        if not key.startswith("--") or value == "":
-            raise SpecError(f"cannot read the source's option '{key}'; write --field value")
-        options[key[2:]] = value
-    return options
+    given: dict[str, list[str]] = {}
+    key = ""
+    words = (part for word in rest for part in (word.split("=", 1) if word.startswith("--") else [word]))
+    for word in words:
+        if word.startswith("--"):
+            key = word[2:]
+            given[key] = []
+        elif key:
+            given[key].append(word)
+        else:
+            raise SpecError(f"unexpected argument '{word}'; type: {arguments.parser.prog} --help")
+    for key, values in given.items():
+        if not values or "" in values:
+            raise SpecError(f"cannot read the {arguments.field_options}'s option '--{key}'; write --field value")
+    return {key: values[0] if len(values) == 1 else values for key, values in given.items()}

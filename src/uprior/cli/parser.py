@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from uprior.cli import benching, catalogue, exporting, runs
+from uprior.spec import whole_number
 
-Handler = Callable[[argparse.Namespace, dict[str, str]], int]
+Handler = Callable[[argparse.Namespace, dict[str, Any]], int]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -31,11 +32,11 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         text: str,
         *,
         as_json: bool = False,
-        source_options: bool = False,
+        field_options: str = "",
         under: Any = commands,
     ) -> argparse.ArgumentParser:
         sub: argparse.ArgumentParser = under.add_parser(name, help=text, description=text)
-        sub.set_defaults(handler=handler, parser=sub, takes_source_options=source_options)
+        sub.set_defaults(handler=handler, parser=sub, field_options=field_options)
         if as_json:
             sub.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
         return sub
@@ -43,7 +44,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     command("sources", catalogue.sources, "what there is, one line each", as_json=True)
 
     show = command(
-        "show", catalogue.show, "rows of a source to look at, with its measures", as_json=True, source_options=True
+        "show", catalogue.show, "rows of a source to look at, with its measures", as_json=True, field_options="source"
     )
     show.epilog = "Further options are the source's own fields, as in: uprior show random_lstm --hidden 32"
     show.add_argument("source", help="name, name@preset, name:field=value,..., module:Class, or a .json file")
@@ -83,10 +84,13 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         command("compare", runs.compare, "the warmed model against scratch and controls on real data", as_json=True)
     )
 
-    run = command("run", runs.study, "a study of this package, by name; without a name: which there are")
-    run.add_argument("study", nargs="?", help="name of the study")
+    text = "a study of this package, by name; again: go on; without a name: which there are"
+    run = command("run", runs.study, text, field_options="study")
+    run.epilog = (
+        "Further options are the study's own fields; uprior run shows them, as in: uprior run demo --eval FILE FILE"
+    )
+    run.add_argument("study", nargs="?", help="name of the study, or name@preset")
     run.add_argument("--out", type=Path, help="run directory (runs/STUDY)")
-    run.add_argument("--eval", nargs="+", default=[], metavar="FILE", help="further real data to evaluate on")
     _add_threads(run)
 
     export = command(
@@ -193,11 +197,10 @@ def _threads(text: str) -> int | str:
 
 def _count(text: str) -> int:
     """A whole number, with k, M or B allowed: 20M is 20 million."""
-    factor = {"k": 10**3, "m": 10**6, "b": 10**9}.get(text[-1:].lower(), 1)
     try:
-        value = float(text[:-1] if factor > 1 else text) * factor
+        value = whole_number(text)
     except ValueError:
-        value = -1.0
-    if value < 0 or value != int(value):
+        value = -1
+    if value < 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number such as 200, 3.3M or 1B")
-    return int(value)
+    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -12,22 +12,25 @@ from uprior.experiment import pretrain
 from uprior.models.presets import build
 from uprior.report import write_report
 from uprior.sources.universal import Universal
+from uprior.spec import parameter
 from uprior.studies import Study
 
 CONTEXT = 256
 
 
+@dataclass(frozen=True)
 class Demo(Study):
     """The main job in ten minutes on two cores: warm up on random computation, predict unseen real data, then learn it.
 
     A 0.8 M-parameter Llama sees 1.2 million tokens that random machines wrote, and is evaluated as it goes on
-    the running interpreter's library source (and on ``evaluate_on``), none of which it is trained on. Then ``compare`` trains
+    the running interpreter's library source (and on ``eval``), none of which it is trained on. Then ``compare`` trains
     it on that source beside scratch, a model warmed up on noise, and one that gets the warm-up's compute as real steps.
     """
 
     name: ClassVar[str] = "demo"
+    eval: tuple[str, ...] = parameter((), "further real data to evaluate on: files, folders, names of corpora")
 
-    def run(self, out: Path, *, evaluate_on: Sequence[str] = ()) -> None:
+    def run(self, out: Path) -> None:
         warm = out / "warm"
         stream = Stream(Universal(), seed=0, batch_size=8, length=CONTEXT)
         model = build("llama-1m", context=CONTEXT)
@@ -39,7 +42,7 @@ class Demo(Study):
             learning_rate=3e-3,
             schedule="wsd",
             decay_share=0.6,
-            evaluate_on=["python_stdlib", *evaluate_on],
+            evaluate_on=["python_stdlib", *self.eval],
             evaluations=7,
             positions=200,
         )

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from uprior.data.stream import Stream
-from uprior.errors import SpecError
 from uprior.files import locked, read_lines, write_bytes, write_json, write_text
 from uprior.models.mup import rescale_
 from uprior.models.presets import Preset, config_of, from_config
 from uprior.report.width import coordinates_picture, sweep_picture, width_page
 from uprior.sources import Source
 from uprior.sources.dyck import Dyck
+from uprior.spec import parameter
 from uprior.studies import Study
 from uprior.train.coordinates import coordinates, slopes, train_steps
 from uprior.train.settings import Training
@@ -24,6 +24,7 @@ from uprior.train.settings import Training
 CONTEXT = 64
 
 
+@dataclass(frozen=True)
 class Width(Study):
     """Does a learning rate carry over to a wider model? Coordinate check and sweep, with muP and without (11 minutes).
 
@@ -33,19 +34,20 @@ class Width(Study):
     """
 
     name: ClassVar[str] = "width"
-    source: Source = Dyck()
-    layers, head_size, seeds = 2, 32, 2
-    check_widths: tuple[int, ...] = (32, 64, 128, 256)
-    check_rate, check_steps = 0.01, 5
-    sweep_widths: tuple[int, ...] = (64, 256)
-    rates: tuple[float, ...] = tuple(2.0**-k for k in range(12, 4, -1))
-    steps = 200
+    source: Source = field(default=Dyck(), metadata={"text": "what the models are trained on"})
+    layers: int = parameter(2, "layers of every model", low=1)
+    head_size: int = parameter(32, "size of an attention head", low=1)
+    seeds: int = parameter(2, "runs of each setting", low=1)
+    check_widths: tuple[int, ...] = parameter(
+        (32, 64, 128, 256), "widths of the coordinate check; the first is the base"
+    )
+    check_rate: float = parameter(0.01, "its learning rate", low=0.0)
+    check_steps: int = parameter(5, "its steps", low=1)
+    sweep_widths: tuple[int, ...] = parameter((64, 256), "widths of the sweep; the first is the base")
+    rates: tuple[float, ...] = parameter(tuple(2.0**-k for k in range(12, 4, -1)), "learning rates of the sweep")
+    steps: int = parameter(200, "steps of each run of the sweep", low=1)
 
-    def run(self, out: Path, *, evaluate_on: Sequence[str] = ()) -> None:
-        if evaluate_on:
-            raise SpecError(
-                f"study width: --eval {evaluate_on[0]} is not allowed; it measures training loss only: leave it out"
-            )
+    def run(self, out: Path) -> None:
         with locked(out):
             checked = self._check()
             write_text(out / "coordinates.jsonl", "".join(json.dumps(record) + "\n" for record in checked))
