@@ -335,6 +335,11 @@ def _evals(folder: Path) -> list[dict[str, Any]]:
 def _recipe(warm: Path) -> dict[str, Any]:
     """The record of a finished pretrain run on a synthetic stream; CheckpointError if it is not one."""
     find_model(warm)
+    if not warm.exists():  # yet a model was found
+        raise CheckpointError(
+            f"{warm} is a shipped model, without the step-0 weights and the run that each seed repeats; "
+            "give the --out of a pretrain run, or try it as it is: uprior eval or uprior bits"
+        )
     try:
         recipe: dict[str, Any] = json.loads((warm / "config.json").read_text("utf-8"))
     except (OSError, ValueError) as error:

@@ -108,7 +108,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
 def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--source", default="universal", help="name, name@preset, name:field=value,... (universal)")
-    sub.add_argument("--model", default="llama-1m", help="preset (llama-1m), or a checkpoint folder to start from")
+    sub.add_argument(
+        "--model", default="llama-1m", help="preset (llama-1m), or a checkpoint to start from: folder or shipped name"
+    )
     sub.add_argument("--tokens", type=_count, help="budget, as in 20M or 1.5B")
     sub.add_argument("--steps", type=_count, help="budget in steps, instead of --tokens")
     sub.add_argument("--out", type=Path, required=True, help="run directory")
@@ -150,7 +152,7 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_eval(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("model", help="run directory or checkpoint folder")
+    sub.add_argument("model", help="run directory, checkpoint folder, or shipped model (universal)")
     sub.add_argument("data", nargs="+", help="files, folders, or names of corpora")
     sub.add_argument("--context", type=_count, help="bytes per window (the model's own, at most 512)")
     sub.add_argument("--positions", type=_count, default=1000, help="windows (1000)")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uprior.errors import SpecError
+from uprior.errors import SpecError, unknown_name
 from uprior.terminal import print_comparison, print_json, print_records, print_table
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.experiment import pretrain
     from uprior.models import PRESETS, build, load_model
     from uprior.models.mup import rescale_
+    from uprior.models.shipped import shipped
     from uprior.train.distributed import is_main_process
 
     vocabulary = Vocabulary(size=arguments.vocab, mapping=arguments.vocab_map)
@@ -33,7 +34,10 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         source, seed=arguments.seed, batch_size=arguments.batch_size, length=arguments.context, vocab=vocabulary
     )
     name = split_text(arguments.model)[0]
-    if name in PRESETS or not Path(arguments.model).exists():
+    known = {**PRESETS, **shipped()}
+    if name not in known and not Path(arguments.model).exists():
+        raise unknown_name("model", name, known)
+    if name in PRESETS:
         model = build(arguments.model, vocab=arguments.vocab, context=arguments.context, seed=arguments.seed)
         if arguments.base_width:
             rescale_(model, arguments.base_width, base_head_size=arguments.base_head_size)
@@ -72,7 +76,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
 def evaluate(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.models.folder import find_model
 
-    find_model(Path(arguments.model))
+    find_model(arguments.model)
     corpora_exist(arguments.data)
     from uprior.experiment import evaluate
     from uprior.models import load_model

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from uprior.errors import CheckpointError
 from uprior.files import new_folder, verify_folder
 from uprior.models.guard import inspect
+from uprior.models.shipped import shipped
 
 # Formats that run code when they are opened.
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
@@ -28,16 +30,17 @@ def save_model(model: Any, folder: Path) -> None:
 
 
 def load_model(path: str | Path) -> Any:
-    """The model of a checkpoint folder or of a finished run directory, in float32, on the CPU, in evaluation mode.
+    """The model of a checkpoint folder, of a finished run directory, or shipped by that name (``universal``), in evaluation mode.
 
-    Only safetensors are read, no code of the checkpoint is run, nothing is downloaded, and checksums are verified where they
-    were recorded. Raises CheckpointError: no such folder, not a checkpoint, asking for more than its own numbers
+    On the CPU and in float32, whatever the weights are stored in. A path that exists comes before a shipped name. Only
+    safetensors are read, no code of the checkpoint is run, nothing is downloaded, and checksums are verified where they were
+    recorded. Raises CheckpointError: no such folder, not a checkpoint, asking for more than its own numbers
     (``uprior.models.guard``), damaged (names the file), or an architecture that does not fit.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    folder = find_model(Path(path))
+    folder = find_model(path)
     try:
         with _quiet():
             inspect(folder)
@@ -65,12 +68,14 @@ def load_model(path: str | Path) -> Any:
     return model.eval()
 
 
-def find_model(path: Path) -> Path:
-    """The folder with config.json and safetensors that a path means: itself, or ``model`` inside a run directory."""
+def find_model(given: str | Path) -> Path:
+    """The folder with config.json and safetensors that a text means: the path itself, or ``model`` inside a run directory.
+
+    Where there is no such path, the shipped model of that name; ``./NAME`` is always a path.
+    """
+    path = Path(given)
     if not path.exists():
-        raise CheckpointError(
-            f"{path} does not exist; give a checkpoint folder, or the --out of a finished pretrain run"
-        )
+        return _find_shipped(str(given))
     if path.is_file():
         raise CheckpointError(f"{path} is a file; give the folder that holds config.json and the safetensors")
     for folder in (path / "model", path):
@@ -85,7 +90,23 @@ def find_model(path: Path) -> Path:
             )
     if _is_unfinished_run(path):
         raise CheckpointError(f"{path} is a run that has not finished; type the command that started it again to go on")
-    raise CheckpointError(f"{path} is not a checkpoint: it needs config.json and a .safetensors file")
+    hidden = (
+        "; the shipped model of that name is hidden by it: work in another folder" if str(given) in shipped() else ""
+    )
+    raise CheckpointError(f"{path} is not a checkpoint: it needs config.json and a .safetensors file{hidden}")
+
+
+def _find_shipped(name: str) -> Path:
+    """The folder of a shipped model; CheckpointError says which there are, the nearest first."""
+    names = shipped()
+    if name in names:
+        return names[name]
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'? Or " if near else ""
+    known = f", or the name of a shipped model ({', '.join(names)})" if names else ""
+    raise CheckpointError(
+        f"{name} does not exist; {hint}give a checkpoint folder, or the --out of a finished pretrain run{known}"
+    )
 
 
 def _is_unfinished_run(path: Path) -> bool:
