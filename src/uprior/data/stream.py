@@ -59,8 +59,12 @@ class BatchStream:
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens in a batch, the given first ones included."""
+        """Tokens in a batch, the given first ones included; in the largest one where batches grow."""
         return self.batch_size * self.length
+
+    def rows_before(self, step: int) -> int:
+        """Rows of all batches before ``step``."""
+        return step * self.batch_size
 
     @property
     def fingerprint(self) -> str:
@@ -200,7 +204,7 @@ class Stream(BatchStream):
     def batch(self, step: int) -> Batch:
         if step < 0:
             raise SpecError(f"stream: step = {step} is not allowed; allowed: a whole number from 0")
-        return self.rows(np.arange(step * self.batch_size, (step + 1) * self.batch_size))
+        return self.rows(np.arange(self.rows_before(step), self.rows_before(step + 1)))
 
     def rows(self, numbers: NDArray[np.integer[Any]]) -> Batch:
         return gather(numbers, self.block_rows, lambda index, places: self._block(index).rows(places))
@@ -210,7 +214,7 @@ class Stream(BatchStream):
         return self.block_rows / self.batch_size
 
     def parts(self, step: int) -> range:
-        return range(step * self.batch_size // self.block_rows, -(-(step + 1) * self.batch_size // self.block_rows))
+        return range(self.rows_before(step) // self.block_rows, -(-self.rows_before(step + 1) // self.block_rows))
 
     def prepare(self, part: int) -> None:
         self._block(part)

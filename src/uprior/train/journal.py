@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,24 +29,24 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class Journal:
-    """Log and progress of one run, of which each step has as many tokens."""
+    """Log and progress of one run; ``tokens_by`` tells the tokens of so many steps."""
 
     log: RunLog
     reporter: Reporter
-    tokens_per_step: int
+    tokens_by: Callable[[int], int]
 
     def taken(self, step: int, record: StepRecord, *, rate: float, seconds: float, waited: float) -> None:
         """A step was taken at a learning rate; in ``seconds``, of which it ``waited`` so many for its batch."""
         self.log.write(
             event="train",
             step=step,
-            tokens=step * self.tokens_per_step,
+            tokens=self.tokens_by(step),
             loss_nats=record.loss_nats,
             above_floor_nats=record.above_floor_nats,
             learning_rate=rate,
             gradient_norm=record.gradient_norm,
         )
-        speed = self.tokens_per_step / seconds
+        speed = (self.tokens_by(step) - self.tokens_by(step - 1)) / seconds
         self.log.write_timing(
             step=step, tokens_per_second=round(speed), seconds=round(seconds, 4), data_wait=round(waited, 5)
         )
@@ -54,13 +55,13 @@ class Journal:
 
     def skipped(self, step: int, what: str, count: int, most: int) -> None:
         """A step was not taken, the ``count``-th of at most ``most``."""
-        self.log.write(event="skipped", step=step, tokens=step * self.tokens_per_step, skipped=count)
+        self.log.write(event="skipped", step=step, tokens=self.tokens_by(step), skipped=count)
         self.reporter.say(f"{what}: skipped, {count} of at most {most}")
 
     def evaluated(self, step: int, records: list[dict[str, Any]]) -> None:
         """What an evaluation after ``step`` steps found, a record per file."""
         for record in records:
-            self.log.write(event="eval", step=step, tokens=step * self.tokens_per_step, **record)
+            self.log.write(event="eval", step=step, tokens=self.tokens_by(step), **record)
         text = ", ".join(f"{record['file']} {record['bits_mean']:.3f}" for record in records)
         self.reporter.say(f"step {step}: bits per byte, mean over the window: {text}")
 

@@ -89,7 +89,7 @@ def fit(
         stop_requested(patient=group.size > 1) as stop,
         contextlib.closing(stream.batches(first_batch + step, first_batch + training.steps)) as batches,
     ):
-        journal = Journal(log, reporter, stream.tokens_per_step)
+        journal = Journal(log, reporter, lambda steps: stream.rows_before(steps) * stream.length)
 
         def evaluate_now() -> None:
             if evaluate is not None and step in evaluate_at:
