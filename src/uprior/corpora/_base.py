@@ -48,6 +48,11 @@ class Corpus(Spec):
         """Windows start at multiples of this many bytes: 1, unless the data is made of equal rows."""
         return 1
 
+    @property
+    def tested_bytes(self) -> int:
+        """How many bytes at the end are the test split, where that is fixed; 0: the fractions say it."""
+        return 0
+
     def _read(self) -> Bytes:
         """All the bytes. May raise CorpusError; must not decode, and must give the same bytes every time."""
         raise NotImplementedError(f"{type(self).__name__} does not write _read")
@@ -77,8 +82,13 @@ class Corpus(Spec):
         return self.content[start:end]
 
     def _bounds(self, size: int) -> dict[str, tuple[int, int]]:
-        first = self._cut(size, self.train_fraction)
-        second = max(first, self._cut(size, self.train_fraction + self.validation_fraction))
+        before = size - self.tested_bytes
+        if self.tested_bytes:  # the two fractions divide what is before it
+            share = self.train_fraction / ((self.train_fraction + self.validation_fraction) or 1.0)
+            first, second = self._cut(before, share), before
+        else:
+            first = self._cut(size, self.train_fraction)
+            second = max(first, self._cut(size, self.train_fraction + self.validation_fraction))
         return {"train": (0, first), "validation": (first, second), "test": (second, size)}
 
     def _cut(self, size: int, fraction: float) -> int:
@@ -100,6 +110,8 @@ class Corpus(Spec):
         shares = {"train": self.train_fraction, "validation": self.validation_fraction}
         share = round(shares.get(split, 1 - self.train_fraction - self.validation_fraction), 9)
         given = f"{self.label} has {self.content.size:,} bytes, {held:,} of them in its {split} split"
+        if self.tested_bytes:
+            return f"{given}; a window of {context} is longer; {way_out(held)}"
         if share == 0:
             return f"{given}; give other fractions, as in train_fraction=0.5"
         needed = math.ceil((context + self.align) / share)  # a row more than one window: both cuts may round against us

@@ -7,7 +7,7 @@ import gzip
 import os
 import stat
 import zlib
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -25,21 +25,31 @@ MAP_FROM_BYTES = 1 << 26
 class File(Corpus):
     """The bytes of one file; a name that ends in .gz is decompressed first.
 
-    Write ``file:PATH``, or ``file:path=PATH,train_fraction=0.5``. ``~`` is the home folder. Nothing is decoded: UTF-8, Latin-1,
-    audio and protein sequences are all just bytes. Plain files of 64 MiB and more are memory-mapped; a gzipped one is held in
-    memory whole.
+    Write ``file:PATH``, or ``file:path=PATH,train_fraction=0.5``, or ``file:path=PATH,test_bytes=70000``, which makes the last so
+    many bytes the test split; the two fractions then divide what is before them. ``~`` is the home folder. Nothing is decoded:
+    UTF-8, Latin-1, audio and protein sequences are all just bytes. Plain files of 64 MiB and more are memory-mapped; a gzipped
+    one is held in memory whole.
     """
 
     name: ClassVar[str] = "file"
     takes_path: ClassVar[bool] = True
     path: str = parameter(text="the file; .gz is read through")
+    _: KW_ONLY
+    test_bytes: int = parameter(0, "so many bytes at the end are for testing; 0: as the fractions say", low=0)
 
     @property
     def label(self) -> str:
         return Path(self.path).name or self.path
 
+    @property
+    def tested_bytes(self) -> int:
+        return self.test_bytes
+
     def _read(self) -> Bytes:
-        return read_bytes(self.path)
+        content = read_bytes(self.path)
+        if self.test_bytes > content.size:
+            raise CorpusError(f"{self.label} has {content.size:,} bytes; test_bytes = {self.test_bytes} does not fit")
+        return content
 
 
 def read_bytes(path: str) -> Bytes:

@@ -1,0 +1,62 @@
+"""A file of JSON lines as a corpus: the text of some fields, without the JSON around it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from uprior.corpora._base import Bytes, Corpus
+from uprior.corpora.file import read_bytes
+from uprior.errors import CorpusError, unknown_name
+from uprior.spec import parameter
+
+
+@dataclass(frozen=True)
+class Jsonl(Corpus):
+    """The named fields of every line of a JSONL file, as plain UTF-8 text.
+
+    Write ``jsonl:PATH``, or ``jsonl:path=PATH,fields=(question,answer)``. The fields of one line are joined by a newline, in the
+    order given; records are separated by a blank line, and the last one ends a line. Escapes are undone, so that a model
+    reads what people wrote. A name that ends in .gz is read through; blank lines are skipped.
+    Raises CorpusError for a line that is no JSON object, and for a field that is absent or not text.
+    """
+
+    name: ClassVar[str] = "jsonl"
+    takes_path: ClassVar[bool] = True
+    path: str = parameter(text="the file; .gz is read through")
+    _: KW_ONLY
+    fields: tuple[str, ...] = parameter(("text",), "names of the fields, in the order of the text")
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.fields or not all(self.fields):
+            self.reject("fields", "one or more names, as in fields=(question,answer)")
+
+    @property
+    def label(self) -> str:
+        return Path(self.path).name or self.path
+
+    def _read(self) -> Bytes:
+        lines = read_bytes(self.path).tobytes().split(b"\n")
+        records = [self._record(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        text = "\n\n".join(records) + ("\n" if records else "")
+        return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
+
+    def _record(self, number: int, line: bytes) -> str:
+        where = f"'{self.path}', line {number}"
+        try:
+            record: Any = json.loads(line)
+        except ValueError as error:
+            raise CorpusError(f"{where}: is no JSON ({error}); give file:{self.path} to take it as it is") from error
+        if not isinstance(record, dict):
+            raise CorpusError(f"{where}: is no JSON object; give file:{self.path} to take it as it is")
+        for field in self.fields:
+            if field not in record:
+                raise CorpusError(f"{where}: {unknown_name('field', field, record)}")
+            if not isinstance(record[field], str):
+                raise CorpusError(f"{where}: field '{field}' is not text; give the names of fields that are")
+        return "\n".join(record[field] for field in self.fields)
