@@ -23,10 +23,16 @@ def save_model(model: Any, folder: Path) -> None:
 
     The folder appears complete or not at all.
     """
-    with new_folder(folder) as temporary, _quiet():
-        model.save_pretrained(temporary)
+    with new_folder(folder) as temporary:
+        write_model(model, temporary)
+
+
+def write_model(model: Any, folder: Path) -> None:
+    """The files of ``save_model`` but for the checksums, into a folder that is there."""
+    with _quiet():
+        model.save_pretrained(folder)
         if model.config.vocab_size >= 256:
-            byte_tokenizer().save_pretrained(temporary)
+            byte_tokenizer().save_pretrained(folder)
 
 
 def load_model(path: str | Path) -> Any:
