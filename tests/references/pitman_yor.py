@@ -61,7 +61,7 @@ def reference(source, draw, rows, length):
                 here, discount = path[level], discounts[level]
                 u = row_rng.random() * (concentrations[level] + here.customers)
                 if u < here.customers - discount * here.tables:
-                    for symbol in reversed(here.seen):  # noqa: B007
+                    for symbol in reversed(here.seen):
                         n, tables = here.seen[symbol]
                         u -= n - discount * tables
                         if u < 0:

@@ -24,8 +24,8 @@ class PitmanYor(Source):
     """Hierarchical Pitman-Yor processes: every context has a law of its own, which leans on that of the next shorter context.
 
     The law of what follows a context u of k tokens is a Pitman-Yor process with discount d_k, concentration c_k and, as its base,
-    the law of u without its oldest token; that of the empty context has the uniform law over the machine's symbols as base. Written
-    by the "Chinese restaurant" scheme: after u, a token seen there n times (at t tables) of N (T tables) comes with probability
+    the law of u without its oldest token; the base of the empty context is uniform over the machine's symbols. Written by the
+    "Chinese restaurant" scheme: after u, a token seen there n times (at t tables) of N (T tables) comes with probability
 
         (n - d_k t) / (c_k + N) + (c_k + d_k T) / (c_k + N) * (its probability after the shorter context)
 
@@ -34,17 +34,18 @@ class PitmanYor(Source):
     prediction by partial matching and Kneser-Ney smoothing do by rule.
 
     Machine: a number of symbols (log-uniform), an order (0..max_order), discounts and concentrations, which tokens stand for
-    the symbols, *and* the tables at which tokens were seated, so every row is a machine of its own. A typical discount is uniform in
-    0..1; those of the levels lie between it and 1, sorted: the longer a context, the less it has to say of its own. (Unsorted,
-    half of all rows are locked in a loop after 256 tokens.) Concentrations are log-uniform, each level its own. The tokens are
-    any set, or up to ``max_runs`` runs of neighbouring codes, because code tables are handed out in ranges; never in the order of their
-    frequency. Machines: a continuum.
+    the symbols, *and* the tables at which tokens were seated, so every row is a machine of its own. A typical discount is
+    uniform in 0..1; those of the levels lie between it and 1, sorted: the longer a context, the less it has to say of its own.
+    (Unsorted, half of all rows are locked in a loop after 256 tokens.) Concentrations are log-uniform, each level its own. The
+    tokens are any set, or up to ``max_runs`` runs of neighbouring codes, because code tables are handed out in ranges; never in
+    the order of their frequency. Machines: a continuum.
 
     Floor: exact for who knows the seating; a reader of the row alone can only average over seatings. Cost: about 150 ns per
     token. ``info``: symbols, order, discount (the typical one), runs.
 
-    Teh 2006 (ACL, "A hierarchical Bayesian language model based on Pitman-Yor processes"), sections 2 and 3; Wood et al. 2009 (ICML,
-    "A stochastic memoizer for sequence data"), where the order is unbounded and c_k = 0, discounts were fitted to text; ours are drawn.
+    Teh 2006 (ACL, "A hierarchical Bayesian language model based on Pitman-Yor processes"), sections 2 and 3; Wood et al. 2009
+    (ICML, "A stochastic memoizer for sequence data"): there the order is unbounded, c_k = 0, and discounts were fitted to text;
+    ours are drawn.
     """
 
     name: ClassVar[str] = "pitman_yor"
