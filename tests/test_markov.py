@@ -76,6 +76,19 @@ def test_markov_worked_by_hand() -> None:
     assert np.exp(-Markov(3, 0.1).nats(windows_of("abab"))) == pytest.approx(1 / 256)
 
 
+def test_windows_counted_in_groups_are_windows_counted_at_once(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    windows = rng.integers(97, 101, (7, 40), dtype=np.uint8)
+    predictors = [Markov(2, 0.1), MarkovMix(3, 0.5)]
+    whole = [p.nats(windows) for p in predictors]
+    fitted = [markov.fit_markov(windows).settings, markov.fit_markov_mix(windows).settings]
+    for size in (1, 80, 40 * 7):
+        monkeypatch.setattr(markov, "GROUP_BYTES", size)
+        assert all(np.array_equal(p.nats(windows), nats) for p, nats in zip(predictors, whole, strict=True))
+        assert [markov.fit_markov(windows).settings, markov.fit_markov_mix(windows).settings] == fitted
+
+
 def slow_mix(window: bytes, order: int, discount: float) -> np.ndarray:
     """[T-1, 256] the whole blended distribution before each of bytes 1..T-1."""
     tables: list[dict[bytes, Counter[int]]] = [{} for _ in range(order + 1)]

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from uprior.errors import SpecError
 from uprior.evals._base import Predictor, Windows
+from uprior.evals._kernels import compiled, find, table_slots
 
 MAX_ORDER = 5
 SMOOTHINGS = (1.0, 0.1, 0.01, 1e-4, 1e-6)
 DISCOUNTS = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+# Windows are counted this many bytes at a time: the counts of all orders at once are some twenty times as large.
+GROUP_BYTES = 1 << 18
 
 Counts = NDArray[np.int32]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _compiled(function: Function) -> Function:
-    return cast(Function, njit(cache=True, nogil=True)(function))
 
 
 class Markov(Predictor):
@@ -49,8 +46,11 @@ class Markov(Predictor):
         self.settings = {"order": order, "smoothing": smoothing, "alphabet_size": alphabet_size, **more}
 
     def nats(self, windows: Windows) -> NDArray[np.float64]:
-        same, context, _ = context_counts(np.ascontiguousarray(windows), self.order)
-        return smoothed_nats(same, context, self.smoothing, self.alphabet_size)
+        out = np.empty((windows.shape[0], windows.shape[1] - 1))
+        for part in _groups(windows):
+            same, context, _ = context_counts(windows[part], self.order)
+            out[part] = smoothed_nats(same, context, self.smoothing, self.alphabet_size)
+        return out
 
 
 class MarkovMix(Predictor):
@@ -72,36 +72,50 @@ class MarkovMix(Predictor):
         self.settings = {"order": order, "smoothing": discount, "alphabet_size": 256}
 
     def nats(self, windows: Windows) -> NDArray[np.float64]:
-        return blended_nats(blended_counts(windows, self.order), self.discount)
+        out = np.empty((windows.shape[0], windows.shape[1] - 1))
+        for part in _groups(windows):
+            out[part] = blended_nats(blended_counts(windows[part], self.order), self.discount)
+        return out
 
 
-def fit_markov(windows: Windows, *, alphabet_size: int = 256) -> Markov:
+def fit_markov(
+    windows: Windows, *, orders: Sequence[int] = range(MAX_ORDER + 1), alphabet_size: int = 256, name: str = "markov"
+) -> Markov:
     """The Markov predictor whose order and smoothing cost least on these windows; give it others than those it is judged on.
 
     What counts is the second half of a window's positions: nearer to the last one, which is the headline, than the mean over
-    all, and with less noise than the last alone. Published: one lambda per order by the last position only.
+    all, and with less noise than the last alone. Published: one lambda per order (``orders`` of one) by the last position only.
     """
-    best = (math.inf, 0, 1.0)
-    for order in range(MAX_ORDER + 1):
-        same, context, _ = context_counts(np.ascontiguousarray(windows), order)
-        later = slice(same.shape[1] // 2, None)
-        for smoothing in SMOOTHINGS:
-            cost = smoothed_nats(same[:, later], context[:, later], smoothing, alphabet_size).mean()
-            best = min(best, (float(cost), order, smoothing))
-    return Markov(best[1], best[2], alphabet_size=alphabet_size, name="markov")
+    costs = {(order, smoothing): 0.0 for order in orders for smoothing in SMOOTHINGS}
+    for part in _groups(windows):
+        for order in orders:
+            same, context = (_later(counts) for counts in context_counts(windows[part], order)[:2])
+            for smoothing in SMOOTHINGS:
+                costs[order, smoothing] += float(smoothed_nats(same, context, smoothing, alphabet_size).sum())
+    order, smoothing = min(costs, key=lambda tried: (costs[tried], tried))
+    return Markov(order, smoothing, alphabet_size=alphabet_size, name=name)
 
 
 def fit_markov_mix(windows: Windows) -> MarkovMix:
     """The blended predictor whose order and discount cost least on the second half of these windows' positions."""
-    best = (math.inf, 0, 0.5)
-    for order in range(MAX_ORDER + 1):
-        counts = [
-            (same[:, same.shape[1] // 2 :], context[:, same.shape[1] // 2 :], different[:, same.shape[1] // 2 :])
-            for same, context, different in blended_counts(windows, order)
-        ]
-        for discount in DISCOUNTS:
-            best = min(best, (float(blended_nats(counts, discount).mean()), order, discount))
-    return MarkovMix(best[1], best[2])
+    costs = {(order, discount): 0.0 for order in range(MAX_ORDER + 1) for discount in DISCOUNTS}
+    for part in _groups(windows):
+        for order in range(MAX_ORDER + 1):
+            counts = [(_later(s), _later(c), _later(d)) for s, c, d in blended_counts(windows[part], order)]
+            for discount in DISCOUNTS:
+                costs[order, discount] += float(blended_nats(counts, discount).sum())
+    return MarkovMix(*min(costs, key=lambda tried: (costs[tried], tried)))
+
+
+def _groups(windows: Windows) -> Iterator[slice]:
+    """All windows, GROUP_BYTES or one window at a time."""
+    step = max(1, GROUP_BYTES // windows.shape[1])
+    return (slice(start, start + step) for start in range(0, windows.shape[0], step))
+
+
+def _later(counts: Counts) -> Counts:
+    """Those of the second half of the positions."""
+    return counts[:, counts.shape[1] // 2 :]
 
 
 def smoothed_nats(same: Counts, context: Counts, smoothing: float, alphabet_size: int) -> NDArray[np.float64]:
@@ -146,22 +160,11 @@ def context_counts(
     counted = np.ones((count, length - 1), np.bool_) if counted is None else counted
     shape = (count, length - 1)
     same, context, different = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    slots = 1 << max(4, (2 * length).bit_length())  # at most half full
-    _count(windows, order, slots, counted, same, context, different)
+    _count(windows, order, table_slots(length), counted, same, context, different)
     return same, context, different
 
 
-@_compiled
-def _find(keys: NDArray[np.int64], key: np.int64) -> int:
-    """The slot of a key in an open-addressing table, or the free slot where it belongs (-1 marks free)."""
-    mask = keys.size - 1
-    slot = int((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & mask
-    while keys[slot] != -1 and keys[slot] != key:
-        slot = (slot + 1) & mask
-    return slot
-
-
-@_compiled
+@compiled
 def _count(
     windows: Windows,
     order: int,
@@ -181,8 +184,8 @@ def _count(
         for t in range(windows.shape[1]):
             byte = np.int64(windows[w, t])
             if t >= order:
-                at = _find(context_keys, past)
-                pair = _find(pair_keys, (past << 8) | byte)
+                at = find(context_keys, past)
+                pair = find(pair_keys, (past << 8) | byte)
                 if t >= 1:
                     same[w, t - 1], context[w, t - 1] = pair_seen[pair], context_seen[at]
                     different[w, t - 1] = branches[at]
