@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from uprior import corpora
+from uprior import corpora, host
 from uprior.corpora.synthetic import SETS
 from uprior.errors import CheckpointError, CorpusError, MissingExtraError, SpecError, UnknownNameError, UpriorError
 from uprior.evals import (
+    SINGLE_ORDERS,
     Markov,
     ModelPredictor,
     PositionBits,
@@ -28,6 +30,7 @@ from uprior.evals import (
     evaluate,
     markov,
     model,
+    ppmd,
 )
 
 
@@ -52,8 +55,18 @@ def windows_of(text: str) -> np.ndarray:
 
 # ------------------------------------------------------------------ compressors
 
+IN_PROCESS = [
+    compressors.deflate,
+    compressors.bzip2,
+    compressors.lzma_raw,
+    pytest.param(
+        compressors.brotli,
+        marks=pytest.mark.skipif(not compressors.installed("brotli"), reason="the extra brotli is not installed"),
+    ),
+]
 
-@pytest.mark.parametrize("make", [compressors.deflate, compressors.bzip2, compressors.lzma_raw])
+
+@pytest.mark.parametrize("make", IN_PROCESS)
 def test_compressors_cost_lengths_less_the_empty_message(
     rng: np.random.Generator, make: Callable[[], compressors.Compressor]
 ) -> None:
@@ -67,8 +80,8 @@ def test_compressors_cost_lengths_less_the_empty_message(
     assert 8 <= cost.bits.sum() / 256 < 13  # noise does not shrink; bz2 spends much on saying which bytes occur
 
 
-@pytest.mark.parametrize("make", [compressors.deflate, compressors.bzip2, compressors.lzma_raw])
-def test_repeated_data_is_nearly_free(rng: np.random.Generator, make: Callable[[], compressors.Compressor]) -> None:
+@pytest.mark.parametrize("make", IN_PROCESS)
+def test_repeated_data_is_nearly_free(rng: np.random.Generator, make: Callable[[], compressors.InProcess]) -> None:
     window = np.tile(rng.integers(0, 256, (1, 8), dtype=np.uint8), (1, 64))
     cost = make().bits(window)
     assert cost.bits[0, -1] / 32 <= 0.5  # two bytes more for the last 32, at most
@@ -93,29 +106,64 @@ def test_prefixes_increase_and_end_with_the_last_stretch(context: int) -> None:
     assert context - lengths[-2] == min(32, context // 2)
 
 
-def test_ppmd_is_optional(text: corpora.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyppmd", None)  # an import of it fails
-    assert "ppmd" not in [p.name for p in baselines(text, 64, windows=4)]
-    with pytest.raises(MissingExtraError, match=r"pip install 'uprior\[ppmd\]'"):
-        baselines(text, 64, names=["uniform", "ppmd"])
+@pytest.mark.parametrize(("name", "package"), [("ppmd", "pyppmd"), ("brotli", "brotli")])
+def test_extras_are_optional(text: corpora.Corpus, monkeypatch: pytest.MonkeyPatch, name: str, package: str) -> None:
+    monkeypatch.setitem(sys.modules, package, None)  # an import of it fails
+    assert name not in [p.name for p in baselines(text, 64, windows=4)]
+    with pytest.raises(MissingExtraError, match=rf"{package} is not installed; type: pip install 'uprior\[{name}\]'"):
+        baselines(text, 64, names=["uniform", name])
+    with pytest.raises(MissingExtraError, match=package):
+        {"ppmd": lambda: ppmd.Ppmd(4), "brotli": compressors.brotli}[name]()
 
 
 def test_ppmd_order_is_chosen_where_it_is_installed(text: corpora.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    def compress(data: bytes, *, max_order: int, mem_size: int, variant: str) -> bytes:
-        assert mem_size >= 1 << 16 and variant == "H"
-        return b"head" + b"x" * (abs(max_order - 6) + len(data) // 2)
+    def in_a_process(windows: np.ndarray, edges: list[int], orders: list[int]) -> np.ndarray:
+        """Four bytes of head, half a byte for each, and a byte for each step away from order 6."""
+        cost = 4 + np.abs(np.array(orders) - 6)[:, None, None] + np.array(edges) // 2
+        asked.append(len(windows))
+        return np.broadcast_to(cost, (len(orders), len(windows), len(edges)))
 
-    monkeypatch.setitem(sys.modules, "pyppmd", types.SimpleNamespace(compress=compress))
+    asked: list[int] = []
+    monkeypatch.setitem(sys.modules, "pyppmd", types.SimpleNamespace())
+    monkeypatch.setattr(ppmd, "_in_a_process", in_a_process)
     (chosen,) = baselines(text, 64, names=["ppmd"], windows=4)
-    assert chosen.settings == {"order": 6}
-    assert chosen.bits(windows_of("a" * 64)).bits.sum() == 8 * 32
+    assert chosen.settings == {"order": 6} and asked == [4]
+    assert chosen.bits(windows_of("a" * 64)).bits.tolist() == [[128.0, 128.0]]
+    monkeypatch.setattr(
+        ppmd, "ENCODERS_PER_PROCESS", 2 * 3 * 2
+    )  # two windows, of three prefixes, to a process, and none where they run out
+    assert ppmd.Ppmd(6).bits(np.zeros((5, 64), np.uint8)).bits.shape == (5, 2) and asked[-2:] == [4, 1]
     assert baselines(text, 64, windows=4)[-1].name == "ppmd"
+
+
+def test_ppmd_in_its_process_is_ppmd(text: corpora.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyppmd = pytest.importorskip("pyppmd")
+    windows = text.windows("test", 3, 64, "ppmd")
+    monkeypatch.setattr(ppmd, "ENCODERS_PER_PROCESS", 6)  # two processes: two windows, one window
+    found = ppmd.Ppmd(4).lengths(windows, [0, 32, 64])
+    assert found.tolist() == [
+        [len(pyppmd.compress(w.tobytes()[:end], max_order=4, mem_size=1 << 20, variant="H")) for end in (0, 32, 64)]
+        for w in windows
+    ]
+    monkeypatch.setattr(sys, "executable", "false")  # a program that fails
+    with pytest.raises(UpriorError, match=r"pyppmd failed \(status 1\); leave ppmd out of names"):
+        ppmd.Ppmd(4).lengths(windows, [64])
 
 
 def test_real_ppmd_beats_deflate_on_words(text: corpora.Corpus) -> None:
     pytest.importorskip("pyppmd")
     results = evaluate(baselines(text, 256, names=["deflate", "ppmd"], windows=20), text, positions=50)
     assert results[1]["bits_mean"] < results[0]["bits_mean"]
+
+
+def test_brotli_pays_for_no_container_and_knows_words() -> None:
+    pytest.importorskip("brotli")
+    brotli = compressors.brotli()
+    assert len(brotli.compress(b"")) == 1
+    english, mixed = (
+        brotli.bits(windows_of(t)).bits.sum() for t in (" the development of" * 2, " eht tnempoleved fo" * 2)
+    )
+    assert english < mixed - 16
 
 
 # ------------------------------------------------------------------ the model
@@ -212,8 +260,8 @@ def test_transformers_model_agrees_with_its_own_loss(rng: np.random.Generator) -
 
 def test_uniform_is_exactly_eight_bits(text: corpora.Corpus) -> None:
     (result,) = evaluate([Uniform()], text, context=64, positions=100)
-    numbers = {k: result[k] for k in ("bits_last", "se_last", "bits_mean", "se_mean")}
-    assert numbers == {"bits_last": 8.0, "se_last": 0.0, "bits_mean": 8.0, "se_mean": 0.0}
+    for stretch in ("last", "mean", "tail"):
+        assert (result[f"bits_{stretch}"], result[f"se_{stretch}"]) == (8.0, 0.0)
     assert set(result["curve_bits"]) == set(result["curve_low"]) == set(result["curve_high"]) == {8.0}
     assert list(result)[:8] == [
         "file", "predictor", "context", "positions", "bits_last", "se_last", "bits_mean", "se_mean",
@@ -245,9 +293,11 @@ def test_numbers_are_means_over_the_same_windows(text: corpora.Corpus) -> None:
     assert all(window.tobytes() in held for window in first.shown) and first.shown.shape == (300, 64)
     bits = first.shown[:, 1:] / math.log(2)
     assert one["bits_last"] == pytest.approx(bits[:, -1].mean()) and one["bits_mean"] == pytest.approx(bits.mean())
+    assert one["bits_tail"] == pytest.approx(bits[:, -32:].mean())
     # The bootstrap agrees with the textbook's standard error, and the interval with two of them.
     assert one["se_last"] == pytest.approx(bits[:, -1].std() / math.sqrt(300), rel=0.1)
     assert one["se_mean"] == pytest.approx(bits.mean(axis=1).std() / math.sqrt(300), rel=0.1)
+    assert one["se_tail"] == pytest.approx(bits[:, -32:].mean(axis=1).std() / math.sqrt(300), rel=0.1)
     middle, low, high = (np.array(one[f"curve_{k}"]) for k in ("bits", "low", "high"))
     assert (low < middle).all() and (middle < high).all()
     assert middle[0] == pytest.approx(bits[:, 0].mean()) and one["curve_positions"][0] == 1.0
@@ -262,16 +312,61 @@ def test_curve_bins_partition_the_positions() -> None:
     costs = PositionBits(np.arange(1, 513), np.tile(np.arange(1.0, 512.0), (3, 1)))
     edges, columns = bits_per_byte._columns(costs)
     # Where the cost of a position is the position, a bin's cost is its middle.
-    assert columns[0, 2:] == pytest.approx((edges[:-1] + edges[1:] - 1) / 2)
-    assert (columns[0, 2:] * np.diff(edges)).sum() == pytest.approx(511 * 512 / 2)
-    assert columns[0, :2] == pytest.approx([511, 256])
+    assert columns[0, 3:] == pytest.approx((edges[:-1] + edges[1:] - 1) / 2)
+    assert (columns[0, 3:] * np.diff(edges)).sum() == pytest.approx(511 * 512 / 2)
+    assert columns[0, :3] == pytest.approx([511, 256, (480 + 511) / 2])
 
 
 def test_stretches_count_by_their_length() -> None:
     cost = PositionBits(np.array([0, 32, 96, 128]), np.array([[320.0, 128.0, 32.0]]))
     edges, columns = bits_per_byte._columns(cost)
     assert edges.tolist() == [0, 32, 96, 128]
-    assert columns.tolist() == [[1.0, 480 / 128, 10.0, 2.0, 1.0]]
+    assert columns.tolist() == [[1.0, 480 / 128, 1.0, 10.0, 2.0, 1.0]]
+    # Where no stretch begins with the last 32 bytes, the last stretch stands for them.
+    whole = PositionBits(np.array([0, 64, 128]), np.array([[320.0, 128.0]]))
+    assert bits_per_byte._columns(whole)[1][0, 2] == 2.0
+
+
+@pytest.mark.parametrize("context", [2, 3, 40, 63, 64, 256])
+def test_the_tail_is_the_same_stretch_for_all(text: corpora.Corpus, context: int) -> None:
+    class PerByte(Predictor):
+        name = "position"
+
+        def nats(self, windows: np.ndarray) -> np.ndarray:
+            return np.tile(np.arange(1.0, windows.shape[1]), (len(windows), 1)) * math.log(2)
+
+    class PerPrefix(compressors.Compressor):
+        def lengths(self, windows: np.ndarray, edges: Any) -> np.ndarray:
+            return np.tile(np.array([sum(range(edge)) for edge in edges]), (len(windows), 1))
+
+    byte, prefix = evaluate([PerByte(), PerPrefix("prefix", {})], text, context=context, positions=3)
+    assert prefix["bits_tail"] == prefix["bits_last"] == pytest.approx(8 * byte["bits_tail"])
+    assert byte["bits_last"] == pytest.approx(context - 1)
+
+
+def test_speed_and_memory_are_told_when_asked(text: corpora.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 12.0, 20.0, 24.0])
+    monkeypatch.setattr(bits_per_byte.time, "perf_counter", lambda: next(ticks))
+    predictors = [Recorder(), compressors.deflate()]
+    plain = evaluate(predictors, text, context=64, positions=50)
+    timed = evaluate(predictors, text, context=64, positions=50, timed=True)
+    assert [set(t) - set(p) for t, p in zip(timed, plain, strict=True)] == [{"bytes_per_second", "peak_bytes"}] * 2
+    assert all(p == {k: t[k] for k in p} for t, p in zip(timed, plain, strict=True))
+    assert [t["bytes_per_second"] for t in timed] == [50 * 64 / 2, 50 * (32 + 64) / 4]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells the peak of a part of a program")
+def test_peak_memory_is_that_of_the_work_alone() -> None:
+    large, small, near = 1 << 26, 1 << 25, 4 << 20
+    kept, first = host.peak_of_work(lambda: np.ones(large, np.uint8))
+    if first is None:
+        pytest.skip("this system does not tell")
+    # The second time memory that was freed could be used again, unnoticed.
+    peaks = [host.peak_of_work(lambda: np.ones(small, np.uint8).sum())[1] for _ in range(2)]
+    _, nothing = host.peak_of_work(lambda: kept[:10].sum())
+    assert [first, *peaks, nothing] == pytest.approx([large, small, small, 0], abs=near)
+    _, elsewhere = host.peak_of_work(lambda: subprocess.run([sys.executable, "-c", ""], check=True))
+    assert elsewhere is None
 
 
 def test_fewer_windows_than_asked_are_told(tmp_path: Path) -> None:
@@ -297,7 +392,8 @@ def test_a_predictor_that_gives_nan_is_refused(text: corpora.Corpus) -> None:
 
 
 def test_baselines_are_tuned_on_other_windows(text: corpora.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyppmd", None)
+    for package in compressors.EXTRAS.values():
+        monkeypatch.setitem(sys.modules, package, None)
     shown = []
     fit = markov.fit_markov
 
@@ -307,12 +403,13 @@ def test_baselines_are_tuned_on_other_windows(text: corpora.Corpus, monkeypatch:
 
     monkeypatch.setattr(markov, "fit_markov", spy)
     found = baselines(text, 64, windows=50)
-    assert [p.name for p in found] == ["uniform", "markov", "markov-mix", "deflate", "bz2", "lzma"]
+    assert [p.name for p in found] == ["uniform", "markov", "markov-mix", "ctw", "deflate", "bz2", "lzma"]
     assert all(w.tobytes() in text.data("train").tobytes() for w in shown[0]) and shown[0].shape == (50, 64)
     results = {r["predictor"]: r for r in evaluate(found, text, context=64, positions=100)}
     assert results["markov"]["order"] in range(6) and results["markov"]["smoothing"] in markov.SMOOTHINGS
     assert results["markov"]["alphabet_size"] == 256
     assert results["markov-mix"]["bits_mean"] < results["markov"]["bits_mean"] < 8
+    assert results["ctw"]["bits_mean"] < results["markov"]["bits_mean"]
     (told,) = baselines(text, 64, names=["markov"], windows=50, true_alphabet=True)
     assert told.settings["alphabet_size"] == len(set(text.data("train").tobytes())) <= 27
     assert evaluate([told], text, context=64, positions=100)[0]["bits_mean"] < results["markov"]["bits_mean"]
@@ -320,9 +417,21 @@ def test_baselines_are_tuned_on_other_windows(text: corpora.Corpus, monkeypatch:
         baselines(text, 64, names=["deflat"])
 
 
+def test_single_orders_are_fitted_each_by_itself(text: corpora.Corpus) -> None:
+    found = baselines(text, 64, names=[*SINGLE_ORDERS, "markov"], windows=50)
+    assert [p.name for p in found] == [*SINGLE_ORDERS, "markov"]
+    assert [p.settings["order"] for p in found[:6]] == list(range(6))
+    tuning = text.windows("train", 50, 64, "tune", 0)
+    costs = {(k, s): Markov(k, s).nats(tuning)[:, 31:].mean() for k in range(6) for s in markov.SMOOTHINGS}
+    for order, predictor in enumerate(found[:6]):
+        assert predictor.settings["smoothing"] == min(markov.SMOOTHINGS, key=lambda s: costs[order, s])
+    assert (found[6].settings["order"], found[6].settings["smoothing"]) == min(costs, key=costs.__getitem__)
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_nothing_beats_the_ideal(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyppmd", None)
+    for package in compressors.EXTRAS.values():  # slow, and not the same everywhere
+        monkeypatch.setitem(sys.modules, package, None)
     corpus = corpora.get(f"synthetic:{name}")
     results = evaluate(baselines(corpus, 512, windows=60), corpus, context=512, positions=90)
     assert min(r["bits_mean"] for r in results) > corpus.ideal_bits
@@ -331,7 +440,5 @@ def test_nothing_beats_the_ideal(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_rooms_open_without_torch_or_numba() -> None:
-    import subprocess
-
     code = "import sys, uprior.evals, uprior.corpora; sys.exit(any(m in sys.modules for m in ('torch', 'numba')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

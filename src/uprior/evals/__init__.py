@@ -6,10 +6,12 @@ import importlib
 from typing import Any
 
 from uprior.evals._base import PositionBits, Predictor, Uniform
-from uprior.evals.bits_per_byte import BASELINES, baselines, evaluate
+from uprior.evals.bits_per_byte import BASELINES, SINGLE_ORDERS, baselines, evaluate
 
 __all__ = [
     "BASELINES",
+    "SINGLE_ORDERS",
+    "ContextTreeWeighting",
     "Markov",
     "MarkovMix",
     "ModelPredictor",
@@ -20,7 +22,7 @@ __all__ = [
     "evaluate",
 ]
 
-_LAZY = {"Markov": "markov", "MarkovMix": "markov", "ModelPredictor": "model"}
+_LAZY = {"ContextTreeWeighting": "ctw", "Markov": "markov", "MarkovMix": "markov", "ModelPredictor": "model"}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,19 @@ from uprior.errors import UpriorError
 
 Windows = NDArray[np.uint8]
 
+# The stretch at a window's end that all predictors can be compared on. A compressor knows what it costs only over so many bytes:
+# one byte moves a compressed length by whole bytes or not at all.
+LAST_BYTES = 32
+
+
+def last_bytes(context: int) -> int:
+    """How many bytes the last stretch of a window has: LAST_BYTES, half the window if that is shorter.
+
+    >>> last_bytes(512), last_bytes(40)
+    (32, 20)
+    """
+    return min(LAST_BYTES, context // 2)
+
 
 @dataclass(frozen=True)
 class PositionBits:
@@ -57,6 +70,10 @@ class Predictor:
                 f"predictor {self.name}: {bad:,} of {nats.size:,} costs are NaN or infinite; nothing to report"
             )
         return PositionBits(np.arange(1, windows.shape[1] + 1), nats / math.log(2))
+
+    def bytes_read(self, windows: Windows) -> int:
+        """How many bytes ``bits`` goes through: what its speed is counted in."""
+        return windows.size
 
 
 class Uniform(Predictor):
