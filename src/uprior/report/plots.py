@@ -14,7 +14,8 @@ from uprior.report.records import Run, number, numbers
 
 # A predictor and an arm have the same colour and dash in every figure. Dash 0, the solid line, is the model's and the arms'.
 _BASELINES = {
-    "uniform": (2, 2), "markov": (3, 1), "markov-mix": (3, 4), "deflate": (4, 3), "bz2": (5, 4), "lzma": (6, 5), "ppmd": (7, 6)
+    "uniform": (2, 2), "markov": (3, 1), "markov-mix": (3, 4), "ctw": (3, 6), "deflate": (4, 3), "brotli": (4, 5), "bz2": (5, 4),
+    "lzma": (6, 5), "ppmd": (7, 6),
 }  # fmt: skip
 _ARMS = {"warmed": 0, "scratch": 1, "noise": 2, "matched": 3}
 _BIT_LABEL = "bits per byte"
