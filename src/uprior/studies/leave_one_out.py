@@ -83,9 +83,7 @@ class LeaveOneOut(ShortRuns):
                 "development": list(development),
                 "real": list(real),
                 "lines": lines,
-                "arms": [
-                    self._compared(records, *arm[:2], development=list(development), real=list(real)) for arm in arms
-                ],
+                "arms": self._compared(records, [arm[:2] for arm in arms[1:]], list(development), list(real)),
             }
             write_json(out / "leave-one-out.json", summary)
             for name, content in leave_one_out_pages(summary, records).items():
