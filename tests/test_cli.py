@@ -22,8 +22,10 @@ COMMANDS = (
     "export",
     "pretrain",
     "eval",
+    "bits",
     "compare",
     "run",
+    "ship",
     "report",
     "doctor",
 )

@@ -13,13 +13,13 @@ LAYERS = {
     1: ("sources", "corpora", "models"),
     2: ("data",),
     3: ("train", "evals", "statistics", "environment"),
-    4: ("experiment", "comparing", "summary", "report", "studies", "bench"),
+    4: ("experiment", "comparing", "summary", "shipping", "report", "studies", "bench"),
     5: ("cli", "terminal", "__main__"),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
 # Experiment, comparing and summary are the one corridor of layer 4 and use each other; studies and the report build on them.
 CORRIDOR = {"experiment", "comparing", "summary"}
-BESIDE = {("comparing", "report"), ("cli", "terminal"), ("environment", "train")} | {
+BESIDE = {("comparing", "report"), ("shipping", "studies"), ("cli", "terminal"), ("environment", "train")} | {
     (name, other) for name in ("studies", *CORRIDOR) for other in (*CORRIDOR, "report")
 }
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py" or path.parent != ROOT)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from uprior.cli import main
+from uprior.models import build, save_model, shipped
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -26,6 +27,8 @@ SMALLER = {
     "seeds=3)": "seeds=2, steps=2, trial_steps=1, evaluations=3, positions=4, batch_size=2)",
     "--model llama-1m --tokens 1.4M": "--model llama-tiny --tokens 500 --context 64 --batch-size 2 --positions 8 --evaluations 2",
     "uprior eval runs/warm mydata.txt": "uprior eval runs/warm mydata.txt --positions 8",
+    "uprior eval universal mydata.txt": "uprior eval universal mydata.txt --positions 8",
+    "uprior bits mydata.txt": "uprior bits mydata.txt --bytes 256",
     "--tokens 1B": "--tokens 20k",
     "--data mydata.txt": "--data mydata.txt --steps 2 --trial-steps 1 --evaluations 3 --positions 4 --batch-size 2",
 }
@@ -39,7 +42,9 @@ def smaller(text):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A folder as the reader of the README has it, and the one that we are in."""
+    """A folder as the reader of the README has it, and the one that we are in; a small model goes by the shipped one's name."""
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "checkpoints")
+    save_model(build("llama-tiny", context=64), tmp_path / "checkpoints/universal")
     (tmp_path / "mydata.txt").write_text(" ".join(str(n * n) for n in range(3000)))
     for language, text in BLOCKS:
         if language == "python" and "class Countdown" in text:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,41 @@ def print_comparison(summary: dict[str, Any]) -> None:
     print(f"\ndata saving, warmed against scratch: {100 * summary['data_saving']:.0f} % "
           f"(95 % bootstrap {100 * summary['low']:.0f} to {100 * summary['high']:.0f} %; each seed {each}); "
           "negative: the warm-up cost real tokens")  # fmt: skip
+
+
+def plot_lines(
+    curves: Sequence[tuple[str, Sequence[float], Sequence[float]]], *, width: int, rows: int, x_end: float
+) -> list[str]:
+    """Curves (mark, x, y), x increasing, as lines of text over log x from 1 to ``x_end``; where they meet, the last is seen.
+
+    ``rows`` lines from the whole number above the largest y down to the one below the smallest, then the axis and its numbers.
+    """
+    values = [value for _, _, ys in curves for value in ys]
+    low, high = math.floor(min(values)), max(math.ceil(max(values)), math.floor(min(values)) + 1)
+    margin, columns = len(str(high)) + 2, width - len(str(high)) - 2
+    grid = [[" "] * columns for _ in range(rows)]
+    end = math.log(max(2.0, x_end))
+    for mark, xs, ys in curves:
+        logs = [math.log(max(1.0, x)) for x in xs]
+        first, last = (round((columns - 1) * at / end) for at in (logs[0], logs[-1]))
+        for column in range(first, last + 1):
+            value = _between(logs, ys, end * column / (columns - 1))
+            grid[round((rows - 1) * (high - value) / (high - low))][column] = mark
+    numbers = {0: str(high), rows - 1: str(low)}
+    lines = [f"{numbers.get(row, ''):>{margin - 2}} |{''.join(grid[row])}".rstrip() for row in range(rows)]
+    ticks = [" "] * width
+    for power in range(int(math.log2(max(2.0, x_end))) + 1):
+        label, column = str(1 << power), margin + round((columns - 1) * math.log(1 << power) / end)
+        column = min(column, width - len(label))
+        if "".join(ticks[column - 1 : column + len(label)]).isspace():
+            ticks[column : column + len(label)] = label
+    return [*lines, " " * (margin - 1) + "+" + "-" * columns, "".join(ticks).rstrip()]
+
+
+def _between(xs: Sequence[float], ys: Sequence[float], at: float) -> float:
+    """The value at a point of the line through the points; outside, that of the nearest."""
+    right = next((n for n, x in enumerate(xs) if x >= at), len(xs) - 1)
+    left = max(0, right - 1)
+    span = xs[right] - xs[left]
+    share = min(1.0, max(0.0, (at - xs[left]) / span)) if span else 1.0
+    return ys[left] + (ys[right] - ys[left]) * share

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from uprior.cli import benching, catalogue, exporting, runs
+from uprior.cli import benching, bits, catalogue, exporting, runs, shipping
 from uprior.spec import whole_number
 
 Handler = Callable[[argparse.Namespace, dict[str, Any]], int]
@@ -80,6 +80,10 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
     _add_pretrain(command("pretrain", runs.pretrain, "train a model on a source, into a run directory; again: go on"))
     _add_eval(command("eval", runs.evaluate, "zero-shot bits per byte on real data, beside compressors", as_json=True))
+    text = "any file seen through a model: beside compressors, over context, and where it was surprised"
+    sub = command("bits", bits.bits, text, as_json=True)
+    bits.add_arguments(sub, _count)
+    _add_common(sub)
     _add_compare(
         command("compare", runs.compare, "the warmed model against scratch and controls on real data", as_json=True)
     )
@@ -97,6 +101,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         "export", exporting.export, "a source's rows as files for other trainers; again: go on", as_json=True
     )
     exporting.add_arguments(export, _count)
+
+    text = "a finished pretrain run as a folder to give away: bfloat16, card, recipe"
+    shipping.add_arguments(command("ship", shipping.ship, text), _count)
 
     report = command("report", runs.report, "one HTML page of everything below a run directory")
     report.add_argument("run", type=Path, help="a run directory, or a folder of them")
