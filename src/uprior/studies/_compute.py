@@ -18,18 +18,18 @@ SYMBOLIC = 500.0
 KEPT_BY_BAND = 0.25
 
 
-def generation_flops_per_token(source: Source, *, rows: int, length: int) -> float:
-    """FLOPs per emitted token of a stream of ``rows`` rows of ``length`` tokens.
+def generation_flops_per_token(source: Source, *, length: int) -> float:
+    """FLOPs per emitted token of a stream of rows of ``length`` tokens.
 
     Networks: 2 per multiplied weight and written token (embedding look-ups do not multiply), attention over half a row on
     average. Wrappers: what they have written, emitted or not: every pass of ``Iterated``; of ``Buffered`` source_rows rows per
-    batch_rows emitted and its spin-up once per stream, as for a buffer that lives as long as the run (we begin one per
-    block, which costs more and is not charged). Mixtures: the mean over rows. All others: SYMBOLIC. SpecError for a neural
-    source whose operations are not known here.
+    batch_rows emitted. Its spin-up is not charged: in a run as long as the published ones it is 3 % of the rows, and that ours
+    happens in every block is no part of the published system. Mixtures: the mean over rows. All others: SYMBOLIC. SpecError for a
+    neural source whose operations are not known here.
     """
 
     def inner(wrapped: Source, *, times: float = 1.0) -> float:
-        return SYMBOLIC + times * generation_flops_per_token(wrapped, rows=rows, length=length)
+        return SYMBOLIC + times * generation_flops_per_token(wrapped, length=length)
 
     s = cast(Any, source)  # the fields of a class are those of its catalogue name
     match source.name:
@@ -39,7 +39,7 @@ def generation_flops_per_token(source: Source, *, rows: int, length: int) -> flo
         case "iterated":
             return inner(s.source, times=passes(s.law))
         case "buffered":
-            return inner(s.source, times=s.source_rows * (1 / s.batch_rows + s.spin_up / rows))
+            return inner(s.source, times=s.source_rows / s.batch_rows)
         case "packed":
             mean = (s.episode_length + (s.shortest_episode or s.episode_length)) / 2
             return inner(s.source, times=s.episode_length / mean)

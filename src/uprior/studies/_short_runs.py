@@ -229,7 +229,7 @@ def measured(trial: Trial, folder: Path, panel: Panel, *, show: bool = True) -> 
         if not result.finished:
             raise KeyboardInterrupt
         remove_checkpoints(run)
-    per_token = generation_flops_per_token(trial.source, rows=trial.rows, length=trial.length)
+    per_token = generation_flops_per_token(trial.source, length=trial.length)
     return [
         {
             "arm": trial.arm,
@@ -265,6 +265,15 @@ def model_of(text: str, *, context: int, seed: int, base_width: int = 0) -> Any:
     if base_width:
         rescale_(model, base_width)
     return model
+
+
+def width_of(text: str) -> int:
+    """The hidden width of a model that ``model_of`` takes.
+
+    >>> width_of("128x4"), width_of("llama-5m")
+    (128, 256)
+    """
+    return PRESETS[text].width if text in PRESETS else int(text.partition("x")[0])
 
 
 def slug(text: str) -> str:
