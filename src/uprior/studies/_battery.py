@@ -23,8 +23,8 @@ from uprior.errors import CorpusError, SpecError, unknown_name
 class EvaluationSet:
     """One set: its name, what it holds, the files it needs, the corpus as text with ``{0}``, ``{1}`` for them.
 
-    ``published`` holds figures of Bloem 2025 (arXiv 2506.20057) in bits per byte at the last position of windows of 512, where his
-    data are these very bytes or follow this very recipe: "markov" in the context, models of 28 M and 428 M parameters.
+    ``published`` holds figures of Bloem 2025 (arXiv 2506.20057) in bits at the last byte of windows of 512, where his data are
+    these very bytes or follow this very recipe: "markov" in the context, models of 28 M and 428 M parameters.
     """
 
     name: str
@@ -134,6 +134,6 @@ def present(sets: Iterable[EvaluationSet], folder: str | Path, names: Sequence[s
     if missing:
         absent = ", ".join(f"{file} ({name})" for file, name in missing.items())
         if not left:
-            raise CorpusError(f"'{folder}' has no file of the evaluation sets; missing: {absent}; give --data FOLDER")
+            raise CorpusError(f"'{folder}' lacks all of {absent}; give --data FOLDER, where these files are")
         sys.stderr.write(f"'{folder}' lacks {absent}; going on with {', '.join(left)}\n")
     return left
