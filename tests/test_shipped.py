@@ -14,8 +14,10 @@ from uprior.errors import CheckpointError, RunDirectoryError, SpecError
 from uprior.files import CHECKSUMS, read_lines, verify_folder
 from uprior.models import build, load_model, save_model, shipped
 from uprior.models.folder import find_model
+from uprior.report import write_report
 from uprior.shipping import CARD, MOST_BYTES, RECIPE, ship
 from uprior.sources import Pointwise
+from uprior.studies.demo import Demo
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +142,11 @@ def test_a_run_becomes_a_folder_to_give_away(run, tmp_path):
 def test_the_card_says_what_it_is(run, tmp_path):
     card = (ship(run, tmp_path / "mine", machine="a pocket calculator") / CARD).read_text()
     front, _, text = card.removeprefix("---\n").partition("\n---\n")
+    assert "has seen **no real data**" in text
     assert "license: apache-2.0" in front.splitlines()
     assert text.startswith("\n# mine\n") and 'uprior.load("mine")' in text
-    for told in ("| source | `pointwise` ", "| seed | 3 (data), 0 (training) |", "| tokens | 384 in 3 steps |",
-                 "a pocket calculator", "uprior ship runs/mine --out mine", "Apache-2.0", "None recorded."):  # fmt: skip
+    for told in ("| source | `pointwise` ", "| seed | 3 (data), 0 (training), 0 (step-0 weights) |", 
+                 "| tokens | 384 in 3 steps |", "a pocket calculator", "uprior ship runs/mine --out mine", "Apache-2.0", "None recorded."):  # fmt: skip
         assert told in text, told
     digest = json.loads((tmp_path / "mine" / CHECKSUMS).read_text())["model.safetensors"]
     assert f"| `model.safetensors` | `{digest}` |" in text
@@ -163,6 +166,19 @@ def test_the_recorded_command_loses_the_folder_it_was_made_in(run, tmp_path):
 def test_shipping_again_gives_the_same_bytes_in_place_of_the_old(run, tmp_path):
     first = {file.name: file.read_bytes() for file in ship(run, tmp_path / "mine").iterdir()}
     assert {file.name: file.read_bytes() for file in ship(run, tmp_path / "mine").iterdir()} == first
+
+
+def test_only_a_model_that_began_fresh_is_said_to_have_seen_no_real_data(home, tmp_path):
+    uprior.pretrain(
+        uprior.load("universal"),
+        uprior.Stream(Pointwise(), seed=3, batch_size=4, length=32),
+        steps=1,
+        out="on",
+        show=False,
+    )
+    card = (ship("on", tmp_path / "mine") / CARD).read_text()
+    assert "no real data" not in card and "what they had seen before is not recorded" in card
+    assert "| seed | 3 (data), 0 (training) |" in card
 
 
 def records(name, **bits):
@@ -222,3 +238,31 @@ def test_what_the_package_ships_is_whole_small_and_told():
             CHECKSUMS
         }
         assert "None recorded." not in card and read_lines(folder / "log.jsonl") == []
+
+
+# ------------------------------------------------------------------ beside a model of one's own
+
+
+def test_a_shipped_model_is_evaluated_once_beside_a_run(home, checkpoints):
+    (home / "text").write_text(" ".join(str(n) for n in range(3000)))
+    stream = uprior.Stream(Pointwise(), seed=3, batch_size=4, length=32)
+    options = {"steps": 2, "out": "run", "show": False, "evaluate_on": ["text"], "evaluations": 2, "positions": 8}
+    uprior.pretrain(build("llama-tiny", context=32), stream, beside=[str(checkpoints / "universal")], **options)
+    beside = [line for line in read_lines(Path("run/baselines.jsonl")) if line["predictor"] == "universal (a model)"]
+    alone = uprior.evaluate("universal", "text", context=32, positions=8, baselines=False)
+    assert [line["bits_mean"] for line in beside] == [alone[0]["bits_mean"]]  # on the same windows
+    page = (write_report(Path("run"))).read_text()
+    assert "<td>universal (a model)</td>" in page and "<td>the model, at the end</td>" in page
+
+
+def test_the_demo_shows_what_is_shipped(home, checkpoints, monkeypatch):
+    given = {}
+
+    def pretrain(*_, **options):
+        given.update(options)
+        return type("Stopped", (), {"finished": False})
+
+    monkeypatch.setattr("uprior.studies.demo.pretrain", pretrain)
+    with pytest.raises(KeyboardInterrupt):
+        Demo().run(home / "demo")
+    assert given["beside"] == [str(checkpoints / "universal")]

@@ -33,6 +33,7 @@ def pretrain(
     tokens: int | None = None,
     steps: int | None = None,
     evaluate_on: Sequence[str] = (),
+    beside: Sequence[str] = (),
     evaluations: int = 8,
     positions: int = 256,
     show: bool = True,
@@ -46,6 +47,7 @@ def pretrain(
     tokens, steps   the budget; give one. Tokens count the rows' given first token too
     evaluate_on     real corpora (names or paths), evaluated ``evaluations`` times on ``positions`` windows as long as the
                     stream's rows, beside baselines that see the same windows; they are never trained on
+    beside          other models (shipped names, checkpoint folders), evaluated once with the baselines
     parallel        how several processes, started by ``torchrun``, share the model: "ddp" (whole in each), "fsdp" (in slices),
                     "auto". Their number may change when a run goes on. After "fsdp", take the model from ``out``
     training        fields of ``uprior.train.Training``: learning_rate, schedule, ...
@@ -58,7 +60,7 @@ def pretrain(
     check_way(parallel)
     # Everything a user can get wrong is looked at before anything is written.
     panel = [corpora.get(name) for name in evaluate_on]
-    evaluator = Evaluator(panel, context=stream.length, positions=positions)
+    evaluator = Evaluator(panel, context=stream.length, positions=positions, beside=beside)
     config = {
         "kind": "pretrain",
         "stream": stream.describe(),
@@ -131,10 +133,10 @@ def evaluate(
 
 
 class Evaluator:
-    """The evaluation of a run: the model on fixed windows of a panel of corpora; baselines once, on the same windows."""
+    """The evaluation of a run: the model on fixed windows of a panel of corpora; baselines and other models once, on the same."""
 
-    def __init__(self, panel: Sequence[Any], *, context: int, positions: int) -> None:
-        self.panel, self.context, self.positions = panel, context, positions
+    def __init__(self, panel: Sequence[Any], *, context: int, positions: int, beside: Sequence[str] = ()) -> None:
+        self.panel, self.context, self.positions, self.beside = panel, context, positions, beside
         for corpus in panel:  # too short a file is told now, not after the first hour
             corpus.windows("test", 1, context, "probe")
 
@@ -152,12 +154,13 @@ class Evaluator:
         )
 
     def write_baselines(self, path: Path) -> None:
-        """The baselines' records, computed unless they are there already."""
+        """The records of baselines and other models, computed unless they are there already."""
         if path.exists() or not self.panel:
             return
+        models = [evals.ModelPredictor(load_model(name), name=f"{Path(name).name} (a model)") for name in self.beside]
         lines = []
         for corpus in self.panel:
-            lines += self._evaluate(corpus, evals.baselines(corpus, context=self.context))
+            lines += self._evaluate(corpus, [*evals.baselines(corpus, context=self.context), *models])
         write_text(path, "".join(json.dumps(line) + "\n" for line in lines))
 
 

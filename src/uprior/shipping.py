@@ -13,7 +13,8 @@ from uprior import sources
 from uprior.errors import CheckpointError, RunDirectoryError, SpecError
 from uprior.files import CHECKSUMS, file_sha256, new_folder, read_lines, write_json, write_text
 from uprior.models.folder import find_model, load_model, write_model
-from uprior.models.presets import flops_per_token
+from uprior.models.mup import rescale_
+from uprior.models.presets import flops_per_token, fresh_like
 from uprior.sources._look import describe
 from uprior.studies._compute import generation_flops_per_token
 
@@ -57,6 +58,7 @@ def ship(
         "command": command or _made_portable(str(recorded.get("command") or ""), out.resolve().name),
         "trained_on": machine,
         "compute": _compute(model, recorded, run),
+        "start_seed": _start_seed(run, recorded),
         "sha256": {
             "start/model.safetensors": _sha256(run / "start"),
             "model/model.safetensors": _sha256(find_model(run)),
@@ -83,17 +85,19 @@ def ship(
 def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
     """The model card, in Markdown with a front matter that model hubs read; ``scores`` are evaluation records."""
     name, run, compute = recipe["name"], recipe["run"], recipe["compute"]
-    stream, training = run["stream"], run["training"]
+    stream, training, generation = run["stream"], run["training"], compute["generation_flops"]
+    seed = recipe["start_seed"]
+    lead, start = (_LEAD_FRESH, f", {seed} (step-0 weights)") if seed is not None else (_LEAD_OTHER, "")
     facts = {
         "model": f"{run['model']['architecture']}, {run['model']['parameters']:,} parameters; id b is the byte b",
         "source": f"`{describe(sources.revive(stream['source']))}` (version and every field in {RECIPE})",
-        "seed": f"{stream['seed']} (data), {training.get('seed', 0)} (training)",
+        "seed": f"{stream['seed']} (data), {training.get('seed', 0)} (training){start}",
         "symbols to ids": stream["vocab"]["mapping"],
         "batches": f"{stream['batch_size']} rows of {stream['length']} tokens",
         "tokens": f"{compute['tokens']:,} in {training['steps']:,} steps",
         "optimiser": f"{training['optimizer']}, peak rate {training['learning_rate']:g}, schedule {training['schedule']}",
         "training": f"{compute['training_flops']:.3g} FLOPs (6 per parameter that multiplies, and token)",
-        "writing the data": f"{compute['generation_flops']:.3g} FLOPs (estimated from the source)",
+        "writing the data": f"{generation:.3g} FLOPs (estimated from the source)" if generation else "not known",
         "time": f"{compute['hours']:.2g} hours" if compute["hours"] else None,
         "trained on": recipe["trained_on"],
         "threads": run.get("threads"),
@@ -105,9 +109,9 @@ def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
     return f"""{_FRONT}
 # {name}
 
-A causal transformer over bytes that has seen **no real data**: it was trained on what random computation wrote. It predicts
-unseen files by what it finds in the few hundred bytes before, and is a start for training on little data. It knows no language
-and no facts, so it is of no use for writing text.
+{lead}
+It predicts unseen files by what it finds in the few hundred bytes before, and is a start for training on little data. It was
+taught no language and no facts, so it is of no use for writing text.
 
 ```python
 import uprior
@@ -148,6 +152,14 @@ Apache-2.0. The training data was computed and is nobody's.
 """
 
 
+_LEAD_FRESH = (
+    "A causal transformer over bytes that has seen **no real data**: from random weights it was trained on what random\n"
+    "computation wrote."
+)
+_LEAD_OTHER = (
+    "A causal transformer over bytes, trained on what random computation wrote, from weights that are not those of a fresh\n"
+    "model: what they had seen before is not recorded."
+)
 _FRONT = """---
 license: apache-2.0
 library_name: transformers
@@ -179,16 +191,33 @@ def _made_portable(command: str, name: str) -> str:
     return re.sub(r"(--out[= ])\S+", rf"\g<1>runs/{name}", command)
 
 
+def _start_seed(run: Path, recorded: dict[str, Any]) -> int | None:
+    """The seed that gives a fresh model the run's step-0 weights; None where none of the recorded seeds does."""
+    import torch
+
+    training, start = recorded["training"], load_model(run / "start")
+    for seed in dict.fromkeys((recorded["stream"]["seed"], training.get("seed", 0), 0)):
+        fresh = fresh_like(start, seed=seed)
+        if training.get("base_width"):
+            rescale_(fresh, training["base_width"], base_head_size=training.get("base_head_size", 0))
+        pairs = zip(fresh.parameters(), start.parameters(), strict=True)
+        if all(torch.equal(mine, recorded_one) for mine, recorded_one in pairs):
+            return int(seed)
+    return None
+
+
 def _compute(model: Any, recorded: dict[str, Any], run: Path) -> dict[str, Any]:
     """Tokens, FLOPs of training and of writing the data, and hours where the run timed its steps."""
     stream, tokens = recorded["stream"], int(recorded["tokens"])
-    rows = stream["batch_size"] * recorded["training"]["steps"]
-    per_token = generation_flops_per_token(sources.revive(stream["source"]), rows=rows, length=stream["length"])
+    try:
+        per_token = generation_flops_per_token(sources.revive(stream["source"]), length=stream["length"])
+    except SpecError:  # a neural source of somebody's own
+        per_token = None
     seconds = sum(line.get("seconds", 0.0) for line in read_lines(run / "timing.jsonl"))
     return {
         "tokens": tokens,
         "training_flops": flops_per_token(model) * tokens,
-        "generation_flops": round(per_token * tokens),
+        "generation_flops": None if per_token is None else round(per_token * tokens),
         "hours": round(seconds / 3600, 3),
     }
 

@@ -10,6 +10,7 @@ from uprior.comparing import compare
 from uprior.data.stream import Stream
 from uprior.experiment import pretrain
 from uprior.models.presets import build
+from uprior.models.shipped import shipped
 from uprior.report import write_report
 from uprior.sources.universal import Universal
 from uprior.spec import parameter
@@ -23,8 +24,9 @@ class Demo(Study):
     """The main job in ten minutes on two cores: warm up on random computation, predict unseen real data, then learn it.
 
     A 0.8 M-parameter Llama sees 1.2 million tokens that random machines wrote, and is evaluated as it goes on
-    the running interpreter's library source (and on ``eval``), none of which it is trained on. Then ``compare`` trains
-    it on that source beside scratch, a model warmed up on noise, and one that gets the warm-up's compute as real steps.
+    the running interpreter's library source (and on ``eval``), none of which it is trained on, beside compressors and the
+    shipped model, which has seen far more. Then ``compare`` trains it on that source beside scratch, a model warmed up on noise,
+    and one that gets the warm-up's compute as real steps.
     """
 
     name: ClassVar[str] = "demo"
@@ -43,6 +45,7 @@ class Demo(Study):
             schedule="wsd",
             decay_share=0.6,
             evaluate_on=["python_stdlib", *self.eval],
+            beside=[str(folder) for folder in shipped().values()],
             evaluations=7,
             positions=200,
         )
