@@ -145,8 +145,9 @@ def test_the_card_says_what_it_is(run, tmp_path):
     assert "has seen **no real data**" in text
     assert "license: apache-2.0" in front.splitlines()
     assert text.startswith("\n# mine\n") and 'uprior.load("mine")' in text
-    for told in ("| source | `pointwise` ", "| seed | 3 (data), 0 (training), 0 (step-0 weights) |", 
-                 "| tokens | 384 in 3 steps |", "a pocket calculator", "uprior ship runs/mine --out mine", "Apache-2.0", "None recorded."):  # fmt: skip
+    rows = ("source | `pointwise` ", "seed | 3 (data), 0 (training), 0 (step-0 weights) |", "tokens | 384 in 3 steps |")
+    lines = ("a pocket calculator", "uprior ship runs/mine --out mine", "Apache-2.0", "None recorded.")
+    for told in (*(f"| {row}" for row in rows), *lines):
         assert told in text, told
     digest = json.loads((tmp_path / "mine" / CHECKSUMS).read_text())["model.safetensors"]
     assert f"| `model.safetensors` | `{digest}` |" in text
