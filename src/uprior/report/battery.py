@@ -32,8 +32,7 @@ NOTES = (
 
 
 def battery_pages(summary: Mapping[str, Any]) -> dict[str, bytes]:
-    """File name -> content: zero-shot.md, its figures, and report.html with everything inside, from "
-    "zero-shot.json's content."""
+    """File name -> content, from that of zero-shot.json: zero-shot.md, its figures, and report.html with everything inside."""
     battery = Battery(summary)
     blocks = _blocks(battery)
     pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
@@ -75,12 +74,13 @@ def _blocks(battery: Battery) -> list[Block]:
 
 def _verdicts(battery: Battery) -> Table:
     several = len(battery.labels) > 1
+    of_models = [[(label, verdict) for verdict in verdicts(battery, label)] for label in battery.labels]
     rows = [
-        [*([label] if several else []), verdict.asked, f"**{verdict.answer}**", verdict.numbers]
-        for label in battery.labels
-        for verdict in verdicts(battery, label)
+        [verdict.asked, *([label] if several else []), f"**{verdict.answer}**", verdict.numbers]
+        for same_question in zip(*of_models, strict=True)
+        for label, verdict in same_question
     ]
-    head = [*(["model"] if several else []), "asked", "holds", "numbers: differences in bits"]
+    head = ["asked", *(["model"] if several else []), "holds", "numbers: differences in bits"]
     caption = (
         "A difference counts where all of its 95 % interval lies on one side of zero; else it is called level. "
         "Open: not all of the sets that are asked for were measured."

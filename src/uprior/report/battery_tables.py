@@ -13,8 +13,7 @@ SIZES = ("28 M", "428 M")  # the published models that are shown
 
 
 def at_the_last_byte(battery: Battery, names: Sequence[str]) -> Table:
-    """Every real set: what the last byte costs Markov, CTW and the models, and how far those are from the "
-    "baselines."""
+    """Every real set: what the last byte costs Markov, CTW and the models, and how far those are from the baselines."""
     predictors = ("markov", "markov-mix", "ctw", *battery.labels)
     against = ("markov", "ctw") if len(battery.labels) == 1 else ("markov",)
     rows = [
