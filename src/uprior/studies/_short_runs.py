@@ -258,8 +258,6 @@ def model_of(text: str, *, context: int, seed: int, base_width: int = 0) -> Any:
         model = build(text, context=context, seed=seed)
     else:
         width, layers = map(int, size.groups())
-        if width % 32 or not width or not layers:
-            raise SpecError(f"model {text} is not allowed; write WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4")
         inner = -(-8 * width // 3 // 8) * 8
         model = from_config(config_of(Preset("llama", width, layers, width // 32, inner), 256, context), seed)
     if base_width:
@@ -300,12 +298,20 @@ def log_spaced(first: float, last: float, count: int) -> tuple[int, ...]:
     return tuple(round(float(x)) for x in np.geomspace(first, last, count))
 
 
+def check_model(study: Study, field_name: str, text: str) -> None:
+    """SpecError unless ``model_of`` takes the text."""
+    size = re.fullmatch(r"(\d+)x(\d+)", text)
+    if text not in PRESETS and (size is None or int(size[1]) % 32 or not int(size[1]) or not int(size[2])):
+        study.reject(
+            field_name, f"WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, or one of {', '.join(PRESETS)}"
+        )
+
+
 @dataclass(frozen=True)
 class ShortRuns(Study):
-    """What studies made of short runs have in common: target model, our recipe, and the windows they are measured on."""
+    """What studies made of short runs have in common: our recipe, and the windows they are measured on."""
 
     data: str = parameter("data", "folder with the files of the evaluation sets")
-    model: str = parameter("llama-1m", "what is trained: a preset, or WIDTHxLAYERS")
     length: int = parameter(256, "tokens per row, bytes per window", low=16, high=1 << 20)
     positions: int = parameter(256, "windows per set and evaluation", low=2, high=1 << 20)
     learning_rate: float = parameter(3e-3, "our recipe: peak learning rate", low=1e-8, high=10.0)
@@ -314,10 +320,6 @@ class ShortRuns(Study):
 
     show: bool = parameter(True, "the progress of every run")
 
-    def validate(self) -> None:
-        if self.model not in PRESETS and not re.fullmatch(r"\d+x\d+", self.model):
-            self.reject("model", f"WIDTHxLAYERS, as in 128x4, or one of {', '.join(PRESETS)}")
-
     @property
     def recipe(self) -> Recipe:
         """Ours, as the options say."""
@@ -325,3 +327,13 @@ class ShortRuns(Study):
 
     def panel(self, sets: Mapping[str, str]) -> Panel:
         return Panel(sets, context=self.length, positions=self.positions)
+
+
+@dataclass(frozen=True)
+class OneModel(ShortRuns):
+    """Those of one target model."""
+
+    model: str = parameter("llama-1m", "what is trained: a preset, or WIDTHxLAYERS")
+
+    def validate(self) -> None:
+        check_model(self, "model", self.model)

@@ -18,7 +18,7 @@ from uprior.spec import parameter
 from uprior.studies._battery import development_sets, real_sets
 from uprior.studies._mixtures import SETTINGS, labels, parts_of, without_each
 from uprior.studies._objective import difference, with_pooled_intervals
-from uprior.studies._short_runs import Record, ShortRuns, Trial, measured, write_records
+from uprior.studies._short_runs import OneModel, Record, Trial, measured, write_records
 
 GROUPS = ("without", "alone", "depth", "machines", "relabelled", "packed", "noisy", "length")
 # Which settings of ``SETTINGS`` belong to a group.
@@ -33,7 +33,7 @@ WHOLE = "the whole mixture"
 
 
 @dataclass(frozen=True)
-class LeaveOneOut(ShortRuns):
+class LeaveOneOut(OneModel):
     """What does each source of a mixture contribute? Without each in turn, and in other settings (100 minutes).
 
     The same model, recipe, budget and seeds in every arm: the mixture as it is; without each part, the others in their old

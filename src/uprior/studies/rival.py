@@ -21,9 +21,9 @@ from uprior.studies._battery import development_sets, real_sets
 from uprior.studies._objective import objective
 from uprior.studies._ratio import compare_on, curve_of, overall
 from uprior.studies._short_runs import (
+    OneModel,
     Recipe,
     Record,
-    ShortRuns,
     Trial,
     log_spaced,
     measured,
@@ -43,7 +43,7 @@ BLOCK_ROWS = 8192
 
 
 @dataclass(frozen=True)
-class Rival(ShortRuns):
+class Rival(OneModel):
     """How much compute does the published prior need for our bits? His source and recipe against ours (1 hour a seed).
 
     Four arms train the same model on the same budget: the published buffer of random LSTMs with the published recipe; the same

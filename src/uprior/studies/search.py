@@ -18,7 +18,7 @@ from uprior.spec import parameter
 from uprior.studies._battery import development_sets, real_sets
 from uprior.studies._mixtures import candidates
 from uprior.studies._objective import difference, objective
-from uprior.studies._short_runs import Panel, Record, ShortRuns, Trial, measured, write_records
+from uprior.studies._short_runs import OneModel, Panel, Record, Trial, measured, write_records
 
 POOL = tuple(
     sources.get(text)
@@ -44,7 +44,7 @@ POOL = tuple(
 
 
 @dataclass(frozen=True)
-class Search(ShortRuns):
+class Search(OneModel):
     """Which mixture of sources is the best prior? Successive halving on six development sets, verdict on others (80 minutes).
 
     Candidates are ``base``, its parts in equal shares, and random mixtures of its parts and ``pool``, some in changed settings
