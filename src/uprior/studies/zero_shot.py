@@ -47,8 +47,8 @@ class ZeroShot(Study):
     had, and the best order is taken with hindsight. brotli, seven times slower than PPMd, reads the first ``brotli_windows``.
 
     Leaves records.jsonl (a line per set and predictor; what is there is not measured again), costs (of single windows),
-    zero-shot.json, zero-shot.md with its figures, and report.html in ``out``. On one core the baselines take nine minutes, a model
-    of five million parameters two hours (twelve minutes with 1,000 positions and 100 long ones), on a GPU minutes.
+    zero-shot.json, zero-shot.md with its figures, and report.html in ``out``. On one core the baselines take nine minutes; a
+    model of five million parameters takes two hours, or twenty minutes with 1,000 positions and 100 long ones.
     """
 
     name: ClassVar[str] = "zero-shot"
