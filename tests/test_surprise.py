@@ -309,6 +309,7 @@ def test_lines_for_programs(home, capsys):
         (["one"], "has a single byte"),
         (["none.txt"], "there is no file or folder 'none.txt'"),
         (["text.txt", "--context", "65"], "reads at most 64 tokens"),
+        (["text.txt", "--places", "0"], "places = 0 is not allowed; allowed: a whole number from 1"),
         (["text.txt", "--model", "univresal"], "did you mean 'universal'"),
         (["/dev/null"], "is not a regular file"),
     ],

@@ -93,8 +93,9 @@ def surprise(
     settings that suit these very windows best, which a compressor could say in a byte. Raises CorpusError for less than 2
     bytes, SpecError, and what the model raises.
     """
-    if context < 2:
-        raise SpecError(f"bits: context = {context} is not allowed; allowed: a whole number from 2")
+    for option, value, low in (("context", context, 2), ("places", places, 1), ("bytes", most_bytes, 1)):
+        if value < low:
+            raise SpecError(f"bits: {option} = {value} is not allowed; allowed: a whole number from {low}")
     content = corpus.content
     if content.size < 2:
         raise CorpusError(f"{corpus.label} has a single byte, which nothing can be predicted from; give a longer file")
