@@ -91,7 +91,7 @@ def test_the_spread_of_all_arms_together():
 
 def test_the_search_halves_and_judges_on_sets_it_never_saw(tmp_path, monkeypatch, capsys):
     options = {"data": write_data(tmp_path / "data"), "base": BASE_TEXT, "pool": "(context_tree)", "candidates": "4",
-               "rungs": ["128", "256"], "keep": "2", "seeds": "2", **SMALL}  # fmt: skip
+               "rungs": ["128", "256"], "keep": "2", "seeds": "2", "docs": str(tmp_path / "docs"), **SMALL}  # fmt: skip
     study = studies.get("search", options)
     out = tmp_path / "out"
     study.run(out)
@@ -116,6 +116,8 @@ def test_the_search_halves_and_judges_on_sets_it_never_saw(tmp_path, monkeypatch
     page = (out / "search.md").read_text()
     assert best in page and "search.svg" in page and "hindi" in page
     assert "<svg" in (out / "search.svg").read_text() and "Search" in (out / "report.html").read_text()
+    assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["search.md", "search.svg"]
+    assert (tmp_path / "docs" / "search.md").read_text() == page
     assert "best first" in capsys.readouterr().err
     refuse_to_train(monkeypatch)
     study.run(out)

@@ -70,8 +70,8 @@ def _claims(arms: Sequence[Mapping[str, Any]], seeds: int) -> list[str]:
     for arm in arms:
         by_verdict[verdict_of(arm["development"])].append(arm["name"])
     said = {
-        "worse": "Worse on development, with all of the interval",
-        "better": "Better on development, with all of the interval: the mixture should be changed so",
+        "worse": "Worse on the development sets (all of the interval is above zero)",
+        "better": "Better on the development sets (all of it is below zero)",
         "not told apart": "Not told apart from the whole mixture",
     }
     return [f"{said[verdict]}: {', '.join(names) or 'none'}." for verdict, names in by_verdict.items()]
@@ -116,7 +116,7 @@ def _picture(arms: Sequence[Mapping[str, Any]]) -> Picture:
         axes.set_yticks([-n for n in range(len(arms))], [arm["name"] for arm in arms])
         axes.set_xlabel("bits per byte − those of the whole mixture")
         axes.grid(True, linewidth=0.4, alpha=0.6)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
     caption = "Dots: mean over seeds and sets; strokes: each seed. To the right: worse than the whole mixture."
     name = "differences to the whole mixture, by arm"

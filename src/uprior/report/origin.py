@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ def origin_blocks(summary: Mapping[str, Any], records: Iterable[Mapping[str, Any
         f"over the last {100 * study['decay_share']:.0f} % of the steps, AdamW (0.9, 0.95), weight decay 0.1"
     )
     rows = [
-        ["command", f"`{origin['command']}`"],
+        ["command", f"`{portable(origin['command'])}`"],
         ["commit", origin["commit"] or "unknown"],
         ["versions", ", ".join(f"{name} {version}" for name, version in origin["versions"].items())],
         ["models", ", ".join(f"{quantity(size)} parameters" for size in sizes)],
@@ -39,6 +40,15 @@ def origin_blocks(summary: Mapping[str, Any], records: Iterable[Mapping[str, Any
         "any of these sets."
     )
     return [Table(["", ""], rows, texts=2), counted, measured, *notes]
+
+
+def portable(command: str) -> str:
+    """A command without the folders of this machine.
+
+    >>> portable("uprior run rival --out /somewhere/runs/rival --data data")
+    'uprior run rival --out rival --data data'
+    """
+    return re.sub(r"(?<=[ =(])/(?:[^ /]+/)*", "", command)
 
 
 def _runs(records: Iterable[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -168,7 +168,9 @@ def _curves(summary: Mapping[str, Any]) -> Picture:
         figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=len(labels))
 
     size = (2.6 * min(COLUMNS, len(sets)) + 0.6, 2.0 * lines + 0.7)
-    caption = "Mean over windows and seeds. Arms of our recipe: the ends of runs of different budgets."
+    caption = (
+        "Mean over windows and seeds. Arms of our recipe: the ends of runs of different budgets. Where it fits: Markov."
+    )
     return Picture(
         "rival-curves.svg", drawn(paint, size, "rival-curves"), "bits per byte against compute, by set and arm", caption
     )

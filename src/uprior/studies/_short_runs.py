@@ -22,7 +22,7 @@ from uprior import corpora, evals
 from uprior.data.stream import Stream
 from uprior.errors import SpecError
 from uprior.experiment import TEST_WINDOWS_SEED, open_run
-from uprior.files import read_lines, write_text
+from uprior.files import read_lines, write_bytes, write_text
 from uprior.models.mup import rescale_
 from uprior.models.presets import PRESETS, Preset, build, config_of, describe, flops_per_token, from_config
 from uprior.rng import digest
@@ -39,6 +39,8 @@ from uprior.train.threads import recorded_threads, threads_of_run
 
 Record = dict[str, Any]
 LINES = ("markov", "markov-mix")
+# Seconds that a block may take: the rival's are large, and neighbours may be busy.
+PATIENCE = 3600.0
 # Tokens of one forward pass of an evaluation: on a CPU what one layer leaves is then still in the cache for the next.
 CPU_TOKENS, GPU_TOKENS = 1 << 13, 1 << 16
 
@@ -219,6 +221,7 @@ def measured(trial: Trial, folder: Path, panel: Panel, *, show: bool = True) -> 
     run = folder / f"{slug(trial.arm)}-{digest(json.dumps(config, sort_keys=True)).hex()[:10]}"
     cost = {"parameters": config["model"]["parameters"], "flops_per_token": flops_per_token(model)}
     if not (run / "model").exists():
+        stream.patience = PATIENCE
         run.mkdir(parents=True, exist_ok=True)
         open_run(run, config)
         with threads_of_run(recorded_threads(run), speak=show):
@@ -319,6 +322,14 @@ class ShortRuns(Study):
     decay_share: float = parameter(0.6, "our recipe: share of the steps over which the rate falls", low=0.0, high=1.0)
 
     show: bool = parameter(True, "the progress of every run")
+    docs: str = parameter("", "another folder for the Markdown page and its figures")
+
+    def publish(self, out: Path, pages: Mapping[str, bytes]) -> None:
+        """Write the pages into ``out``, and the Markdown with its figures into ``docs`` too."""
+        for name, content in pages.items():
+            write_bytes(out / name, content)
+            if self.docs and name.endswith((".md", ".svg")):
+                write_bytes(Path(self.docs) / name, content)
 
     @property
     def recipe(self) -> Recipe:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uprior import environment
-from uprior.files import locked, write_bytes, write_json
+from uprior.files import locked, write_json
 from uprior.report.leave_one_out import leave_one_out_pages
 from uprior.sources import Source
 from uprior.sources.mixture import Mixture
@@ -86,8 +86,7 @@ class LeaveOneOut(OneModel):
                 "arms": self._compared(records, [arm[:2] for arm in arms[1:]], list(development), list(real)),
             }
             write_json(out / "leave-one-out.json", summary)
-            for name, content in leave_one_out_pages(summary, records).items():
-                write_bytes(out / name, content)
+            self.publish(out, leave_one_out_pages(summary, records))
 
     def _trial(self, _group: str, name: str, source: Source, length: int, seed: int) -> Trial:
         return Trial(name, source, seed, self.tokens, self.recipe, self.model, length)

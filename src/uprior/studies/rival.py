@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uprior import environment
-from uprior.files import locked, write_bytes, write_json
+from uprior.files import locked, write_json
 from uprior.report.rival import rival_pages
 from uprior.sources import Source
 from uprior.sources.buffered import Buffered
@@ -123,8 +123,7 @@ class Rival(OneModel):
                 "chosen": chosen,
             }
             write_json(out / "rival.json", summary)
-            for name, content in rival_pages(summary, records).items():
-                write_bytes(out / name, content)
+            self.publish(out, rival_pages(summary, records))
 
     # -------------------------------------------------------------- the arms
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from uprior import environment
-from uprior.files import locked, write_bytes, write_json
+from uprior.files import locked, write_json
 from uprior.report.scaling import scaling_pages
 from uprior.sources import Source
 from uprior.sources.universal import Universal
@@ -82,8 +82,7 @@ class Scaling(ShortRuns):
                 "mean": {"file": MEAN, **laws(self._points(records, list(real)), MEAN)},
             }
             write_json(out / "scaling.json", summary)
-            for name, content in scaling_pages(summary, records).items():
-                write_bytes(out / name, content)
+            self.publish(out, scaling_pages(summary, records))
 
     def _points(self, records: list[Record], files: list[str]) -> Points:
         """Every size and budget once, mean over seeds; the budget in whole steps as it was run."""

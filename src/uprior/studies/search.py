@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from uprior import environment, sources
-from uprior.files import locked, write_bytes, write_json
+from uprior.files import locked, write_json
 from uprior.report.search import search_pages
 from uprior.sources import Source
 from uprior.sources.universal import Universal
@@ -89,8 +89,7 @@ class Search(OneModel):
                 survivors = [one["candidate"] for one in ranking[: math.ceil(len(ranking) / self.keep)]]
             summary = self._summary(found, rankings, records, lines, list(development), list(real))
             write_json(out / "search.json", summary)
-            for name, content in search_pages(summary, records).items():
-                write_bytes(out / name, content)
+            self.publish(out, search_pages(summary, records))
 
     def _trial(self, name: str, source: Source, seed: int, tokens: int) -> Trial:
         return Trial(name, source, seed, tokens, self.recipe, self.model, self.length)
