@@ -44,7 +44,7 @@ BLOCK_ROWS = 8192
 
 @dataclass(frozen=True)
 class Rival(OneModel):
-    """How much compute does the published prior need for our bits? His source and recipe against ours (1 hour a seed).
+    """How much compute does the published prior need for our bits? His source and recipe against ours (75 minutes).
 
     Four arms train the same model on the same budget: the published buffer of random LSTMs with the published recipe; the same
     source with our recipe; the same LSTMs as independent staged chains with our recipe; our mixture with our recipe. The ratios
