@@ -43,6 +43,9 @@ PRESETS: dict[str, Preset] = {
     "gpt-neox-125m": Preset("gpt-neox", 768, 12, 12, 3072),
 }
 
+# Length of what all symbols share over that of a symbol's own part: 1 helps less, 4 no more (docs/LOG.md).
+COMMON_SIZE = 2.0
+
 
 def build(name: str, *, vocab: int = 256, context: int = 512, seed: int = 0) -> Any:
     """A fresh model of a preset: float32, no dropout, weights a pure function of the arguments (and of the installed
@@ -64,12 +67,30 @@ def fresh_like(model: Any, *, seed: int) -> Any:
 
 
 def from_config(config: Any, seed: int) -> Any:
-    """A fresh model of a ``transformers`` configuration, its weights a pure function of configuration and seed."""
+    """A fresh model of a ``transformers`` configuration, its weights a pure function of configuration and seed.
+
+    Llama models with one table for reading and writing begin with something that all symbols share (``add_common_``).
+    """
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
-        return AutoModelForCausalLM.from_config(config)
+        model = AutoModelForCausalLM.from_config(config)
+        if config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:
+            add_common_(model)
+    return model
+
+
+def add_common_(model: Any) -> None:
+    """Add one random vector, COMMON_SIZE times as long as a symbol's own, to every symbol's embedding.
+
+    Rotary attention without biases sees positions only through what is common to all symbols: with independent embeddings there
+    is nothing, and no head can look at "the token before", whatever it is. That is half of in-context copying, and a small model
+    spends most of a small budget on it (docs/LOG.md). Read out, a common vector changes all logits alike, which is nothing.
+    """
+    with torch.no_grad():
+        table = model.get_input_embeddings().weight
+        table += COMMON_SIZE * model.config.initializer_range * torch.randn(table.shape[1])
 
 
 def config_of(preset: Preset, vocab: int, context: int) -> Any:

@@ -21,7 +21,7 @@ class LempelZiv(Source):
 
     What a decoder of Ziv and Lempel's code of 1977 writes when it is fed random codes. A machine draws its literals from Zipf's
     law over random symbols (exponent uniform in 0..max_exponent). A program is a sequence of steps; a step is a literal with the
-    machine's literal share, else a copy that begins at a uniformly random earlier token or, in ``lag_share`` of the machines,
+    machine's literal share (uniform up to max_literal), else a copy that begins at a uniformly random earlier token or, in ``lag_share`` of the machines,
     always the same number of tokens back (period, line, picture: log-uniform up to half the row). A copy goes on with
     probability 1 - 1/L after each token, with L, its mean length, log-uniform in 1..max_copy; it may run into what it writes. In
     half of the machines a copied token is replaced by a literal now and then (log-uniform from 1 in 1000 up to ``max_error``),
@@ -40,6 +40,7 @@ class LempelZiv(Source):
     min_symbols: int = parameter(2, "fewest symbols of a machine", low=2, high=1 << 16)
     max_symbols: int = parameter(256, "most symbols of a machine", low=2, high=1 << 16)
     max_exponent: float = parameter(2.0, "largest Zipf exponent of literals", low=0.0, high=8.0)
+    max_literal: float = parameter(1.0, "largest share of literals among steps", low=0.0, high=1.0)
     max_copy: float = parameter(64.0, "largest mean length of copies, tokens", low=1.0, high=1e6)
     max_error: float = parameter(0.3, "largest share of miscopied tokens", low=0.001, high=1.0)
     lag_share: float = parameter(0.25, "share of machines that copy from one distance", low=0.0, high=1.0)
@@ -73,7 +74,7 @@ class LempelZiv(Source):
         ratio = (self.max_symbols + 1) / self.min_symbols
         symbols = np.minimum((self.min_symbols * ratio ** rng.random(rows)).astype(np.int64), self.max_symbols)
         exponent = self.max_exponent * rng.random(rows)
-        literal = rng.random(rows)
+        literal = self.max_literal * rng.random(rows)
         stop = self.max_copy ** -rng.random(rows)
         error = np.where(rng.random(rows) < 0.5, 0.001 * (self.max_error / 0.001) ** rng.random(rows), 0.0)
         lag = (max(2, length // 2) ** rng.random(rows)).astype(np.int64)

@@ -78,7 +78,8 @@ def _activations(model: Any, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
                 found[where] = (output if isinstance(output, torch.Tensor) else output[0]).detach().float().clone()
 
             hooks.callback(block.register_forward_hook(keep).remove)
-        found["logits"] = model(input_ids=tokens, use_cache=False).logits.float()
+        logits = model(input_ids=tokens, use_cache=False).logits.float()
+        found["logits"] = logits - logits.mean(dim=-1, keepdim=True)  # what all share is nothing to a softmax
     return found
 
 
