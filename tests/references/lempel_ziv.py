@@ -7,7 +7,7 @@ from uprior.sources import LempelZiv
 from uprior.sources._exact import exp
 from uprior.types import Block
 
-GOLDEN = (1, "63aa108036fc1677")
+GOLDEN = (1, "3b74261aed4a8261")
 SPECS = [
     LempelZiv(),
     LempelZiv(alphabet_size=4, max_symbols=4, lag_share=1.0, max_copy=1000.0),

@@ -137,6 +137,8 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--base-head-size", type=_count, default=0, help="size of its attention heads; 0: as here (0)")
     sub.add_argument("--schedule", default="constant", help="constant, cosine or wsd (constant)")
+    sub.add_argument("--decay-share", type=float, default=0.2, help="share of the steps that decays, wsd (0.2)")
+    sub.add_argument("--final-share", type=float, default=0.1, help="last rate over peak rate, cosine and wsd (0.1)")
     sub.add_argument("--warmup-steps", type=_count, default=20, help="steps of linear rise (20)")
     sub.add_argument(
         "--optimizer", default="adamw", help="adamw, or muon on hidden matrices and adamw elsewhere (adamw)"

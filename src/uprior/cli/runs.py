@@ -48,6 +48,8 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     fields = (
         "learning_rate",
         "schedule",
+        "decay_share",
+        "final_share",
         "warmup_steps",
         "optimizer",
         "weight_decay",

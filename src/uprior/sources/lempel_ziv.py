@@ -21,11 +21,11 @@ class LempelZiv(Source):
 
     What a decoder of Ziv and Lempel's code of 1977 writes when it is fed random codes. A machine draws its literals from Zipf's
     law over random symbols (exponent uniform in 0..max_exponent). A program is a sequence of steps; a step is a literal with the
-    machine's literal share (uniform up to max_literal), else a copy that begins at a uniformly random earlier token or, in ``lag_share`` of the machines,
-    always the same number of tokens back (period, line, picture: log-uniform up to half the row). A copy goes on with
-    probability 1 - 1/L after each token, with L, its mean length, log-uniform in 1..max_copy; it may run into what it writes. In
-    half of the machines a copied token is replaced by a literal now and then (log-uniform from 1 in 1000 up to ``max_error``),
-    and the copy goes on behind it.
+    machine's literal share (uniform in 0..max_literal), else a copy that begins at a uniformly random earlier token or, in
+    ``lag_share`` of the machines, always the same number of tokens back (period, line, picture: log-uniform up to half the row).
+    A copy goes on with probability 1 - 1/L after each token, with L, its mean length, log-uniform in 1..max_copy; it may run into
+    what it writes. In half of the machines a copied token is replaced by a literal now and then (log-uniform from 1 in 1000 up to
+    ``max_error``), and the copy goes on behind it.
 
     Machine: its law, symbols, shares and lag, *and* the pointer of the copy in progress, so every row is a machine of its own.
     Floor: exact for who knows the pointer; a reader of the row alone has to guess which of the places that agree it is.

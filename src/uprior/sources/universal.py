@@ -6,36 +6,43 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from uprior.sources._base import Source
-from uprior.sources.constant import Constant
-from uprior.sources.context_tree import ContextTree
 from uprior.sources.iterated import Iterated
+from uprior.sources.lempel_ziv import LempelZiv
 from uprior.sources.mixture import Mixture
-from uprior.sources.pointwise import Pointwise
+from uprior.sources.pcfg import PCFG
+from uprior.sources.pitman_yor import PitmanYor
+from uprior.sources.probabilistic_automaton import ProbabilisticAutomaton
 from uprior.sources.random_language import RandomLanguage
 from uprior.sources.random_lstm import RandomLSTM
-from uprior.sources.random_transformer import RandomTransformer
 from uprior.spec import parameter
 
 
 @dataclass(frozen=True)
 class Universal(Mixture):
-    """The default mixture: random languages, staged chains of random networks, random trees, and a little of the simple.
+    """The default mixture: what is frequent after what, copying, random languages, and a little of random networks and machines.
 
-    Machine: one of a component's. Floor: NaN in rows of components that do not know theirs. Cost: mostly the networks'. The
-    shares say which kinds of regularity a row may hold, most to those with structure on several scales, a twentieth each to
-    what a predictor must not forget (single symbols, plain frequencies). They were set before any model was trained.
+    Machine: one of a component's. Floor: NaN in rows of components that do not know theirs. Cost: mostly the networks'. Three
+    parts make three skills, in shares that give each a quarter of the rows or so: counting what follows what on all scales
+    (``pitman_yor``), copying from anywhere (``lempel_ziv`` with few literals) and from a fixed distance (with none), and the
+    layers of units on units of systems that communicate (``random_language``). The rest, a twentieth each, is what none of these
+    hold: hidden states, nested structure, and chains of random networks.
+
+    Version 1 had random languages, chains of LSTMs and of transformers, context trees, and single symbols; docs/LOG.md has both
+    on development sets.
     """
 
     name: ClassVar[str] = "universal"
+    version: ClassVar[int] = 2
     sources: tuple[Source, ...] = parameter(
         (
+            PitmanYor(),
             RandomLanguage(),
+            LempelZiv(max_literal=0.2),
+            LempelZiv(max_literal=0.0, max_error=0.01, lag_share=1.0),
             Iterated(source=RandomLSTM()),
-            ContextTree(),
-            Iterated(source=RandomTransformer()),
-            Pointwise(),
-            Constant(),
+            ProbabilisticAutomaton(),
+            PCFG(),
         ),
         "the sources",
     )
-    shares: tuple[int, ...] = parameter((7, 6, 4, 1, 1, 1), "rows of each source per cycle", low=1, high=10_000)
+    shares: tuple[int, ...] = parameter((5, 4, 4, 4, 1, 1, 1), "rows of each source per cycle", low=1, high=10_000)
