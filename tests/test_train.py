@@ -254,7 +254,7 @@ def test_the_loop_learns_what_can_be_learned(tmp_path):
     settings = Training(steps=100, learning_rate=3e-2, warmup_steps=5)
     result = fit(tiny(), constant, settings, tmp_path, show=False)
     first = read_lines(tmp_path / "log.jsonl")[0]["loss_nats"]
-    assert first > 5 and result.loss_nats < 1  # the second token of a row already tells all the others
+    assert first > 3 and result.loss_nats < 1  # the second token of a row already tells all the others
 
 
 def test_two_runs_are_bit_identical(uninterrupted, tmp_path):
