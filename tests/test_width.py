@@ -191,8 +191,9 @@ def test_the_saved_checkpoint_gives_the_same_logits_in_plain_transformers(tmp_pa
 # ------------------------------------------------------------------ the coordinate check
 
 WIDTHS = (32, 64, 128, 256)
-# Slopes of log size against log width. Blocks: flat within this band at every step.
-BAND = 0.2
+# Slopes of log size against log width. Blocks: flat within this band at every step; without transfer they are near 1. (Models
+# that begin as a histogram are at -0.21: of 256 symbols fewer are independent at width 32.)
+BAND = 0.25
 # Logits: a random readout's part fades as width^-1/2 (paper, appendix D.2), so they may shrink but never grow. With a
 # readout that starts at zero they are flat as well.
 LOGITS_BAND = (-0.6, 0.1)
