@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from uprior.report.battery_records import Battery
+from uprior.report.drawing import drawn
 
 # (name in the legend, colour, marker) of the baselines; models take the colours below, which the colour-blind can tell apart too.
 BASELINES = {
@@ -56,7 +56,7 @@ def bits_picture(battery: Battery) -> bytes:
         axes.grid(True, axis="both", linewidth=0.4, alpha=0.6)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
-    return _drawn(paint, (9, 0.6 + 0.27 * max(6, len(rows))), "zero-shot-bits")
+    return drawn(paint, (9, 0.6 + 0.27 * max(6, len(rows))), "zero-shot-bits")
 
 
 def _marks(axes: Any, battery: Battery, predictor: str, places: Mapping[str, int], **style: Any) -> None:
@@ -86,7 +86,7 @@ def curves_picture(battery: Battery, names: Sequence[str]) -> bytes:
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=len(labels))
 
-    return _drawn(paint, (10.8, 2.1 * lines + 0.5), "zero-shot-curves")
+    return drawn(paint, (10.8, 2.1 * lines + 0.5), "zero-shot-curves")
 
 
 def _panel(axes: Any, battery: Battery, name: str) -> None:
@@ -127,18 +127,3 @@ def curve(battery: Battery, name: str, predictor: str) -> tuple[list[float], lis
 
 def _points(record: Mapping[str, Any]) -> list[tuple[float, float, float, float]]:
     return list(zip(*(record[f"curve_{key}"] for key in ("positions", "bits", "low", "high")), strict=True))
-
-
-def _drawn(paint: Callable[[Any], None], size: tuple[float, float], name: str) -> bytes:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    style = {"font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": name}
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasSVG(figure)
-        paint(figure)
-        out = io.BytesIO()
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-    return out.getvalue()
