@@ -143,7 +143,7 @@ def test_the_study_end_to_end_and_once(tmp_path, monkeypatch):
     assert len({r["tokens"] for r in rival}) >= 2
     one = summary["sets"][0]
     compute, bits = one["curves"]["rival"]
-    assert one["level"] == pytest.approx(min(bits)) and one["needed"]["rival"]["value"] <= max(compute)
+    assert one["level"] == pytest.approx(min(bits)) and one["needed"]["rival"]["value"] <= max(compute) * (1 + 1e-9)
     page = (out / "rival.md").read_text()
     assert "On each real set" in page and "With one seed" not in page
     assert all((out / name).exists() for name in ("rival-curves.svg", "rival-ratio.svg", "report.html"))

@@ -13,6 +13,7 @@ or as a JSON object, which is what run directories record.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -273,16 +274,16 @@ def _read(text: str, hint: Any, parse_nested: Callable[[str], Spec]) -> Any:
 
 
 def whole_number(text: str) -> int:
-    """A whole number, also with k, M or B after it. Raises ValueError.
+    """A whole number, also as 1e6, or with k, M or B after it. Raises ValueError.
 
-    >>> whole_number("4096"), whole_number("20M"), whole_number("1.5k")
-    (4096, 20000000, 1500)
+    >>> whole_number("4096"), whole_number("20M"), whole_number("1.5k"), whole_number("1e6")
+    (4096, 20000000, 1500, 1000000)
     """
     factor = {"k": 10**3, "m": 10**6, "b": 10**9}.get(text[-1:].lower(), 1)
-    if factor == 1:
-        return int(text)
-    value = float(text[:-1]) * factor
-    if value != round(value):
+    with contextlib.suppress(ValueError):
+        return int(text)  # of any size, exactly
+    value = float(text[:-1] if factor > 1 else text) * factor
+    if not math.isfinite(value) or value != round(value):
         raise ValueError(f"'{text}' is not whole")
     return round(value)
 
