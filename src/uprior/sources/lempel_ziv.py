@@ -29,7 +29,7 @@ class LempelZiv(Source):
 
     Machine: its law, symbols, shares and lag, *and* the pointer of the copy in progress, so every row is a machine of its own.
     Floor: exact for who knows the pointer; a reader of the row alone has to guess which of the places that agree it is.
-    Machines: a continuum. Cost: about 25 ns per token. ``info``: symbols, literal_share, mean_copy, lag (0: none), error.
+    Machines: a continuum. Cost: about 30 ns per token. ``info``: symbols, literal_share, mean_copy, lag (0: none), error.
 
     In-context copying ("induction", Olsson et al. 2022) is all there is to learn, on every scale.
     """
