@@ -111,10 +111,11 @@ def baselines(
             raise MissingExtraError(compressors.EXTRAS[name], name)
     tuning = corpus.windows(split, windows, context, "tune", seed)
     alphabet_size = len(np.unique(corpus.data(split))) if true_alphabet else 256
-    return [_baseline(name, tuning, alphabet_size) for name in names]
+    return [fitted(name, tuning, alphabet_size) for name in names]
 
 
-def _baseline(name: str, tuning: Windows, alphabet_size: int) -> Predictor:
+def fitted(name: str, tuning: Windows, alphabet_size: int) -> Predictor:
+    """The baseline of that name, its settings those that suit the windows ``tuning`` [W, T]."""
     from uprior.evals import compressors, ctw, markov, ppmd
 
     if name == "markov":

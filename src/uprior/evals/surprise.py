@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from uprior.corpora import Corpus
 from uprior.errors import CorpusError, SpecError
 from uprior.evals._base import PositionBits, Predictor, Windows, last_bytes
-from uprior.evals.bits_per_byte import BASELINES, _baseline, curve_bins
+from uprior.evals.bits_per_byte import BASELINES, curve_bins, fitted
 from uprior.evals.compressors import installed
 from uprior.evals.model import ModelPredictor
 
@@ -105,7 +105,7 @@ def surprise(
     predictor = ModelPredictor(model, name=name)
     cost = predictor.bits(windows)
     tuning = windows[:: -(-len(windows) // TUNED_ON)]
-    others = [_baseline(other, tuning, 256) for other in BASELINES if installed(other)]
+    others = [fitted(other, tuning, 256) for other in BASELINES if installed(other)]
     shared = {"file": corpus.label, "context": context, "windows": len(starts), "n_bytes": content.size}
     ranking = [_record(predictor, cost, shared), *(_record(other, other.bits(windows), shared) for other in others)]
     bits = np.column_stack([np.full(len(starts), GIVEN_BITS), cost.bits])
