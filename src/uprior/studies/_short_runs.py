@@ -58,6 +58,7 @@ class Recipe(Spec):
     warmup: float = parameter(0.033, "share of the run's rows over which the rate rises", low=0.0)
     schedule: str = parameter("wsd", "learning rate over time", choices=("constant", "cosine", "wsd"))
     decay_share: float = parameter(0.6, "share of the steps that decays, wsd", low=0.0, high=1.0)
+    optimizer: str = parameter("adamw", "muon: for hidden matrices, adamw for the rest", choices=("adamw", "muon"))
     beta2: float = parameter(0.95, "AdamW, decay of the variance", low=0.0, high=0.99999)
     weight_decay: float = parameter(0.1, "decoupled weight decay on matrices", low=0.0, high=10.0)
     base_width: int = parameter(0, "width that the rate was found at (muP); 0: one rate at all", low=0, high=1 << 20)
@@ -108,7 +109,7 @@ class Trial:
 
     def training(self, stream: Stream) -> Training:
         recipe = self.recipe
-        names = ("learning_rate", "schedule", "decay_share", "beta2", "weight_decay", "base_width")
+        names = ("learning_rate", "schedule", "decay_share", "optimizer", "beta2", "weight_decay", "base_width")
         steps = steps_for(stream, self.rows)
         warmup = steps_for(stream, round(recipe.warmup * self.rows)) if recipe.warmup else 0
         return Training(
@@ -345,6 +346,14 @@ class OneModel(ShortRuns):
     """Those of one target model."""
 
     model: str = parameter("llama-1m", "what is trained: a preset, or WIDTHxLAYERS")
+    optimizer: str = parameter(
+        "muon", "our recipe: muon for hidden matrices, or adamw for all", choices=("adamw", "muon")
+    )
+
+    @property
+    def recipe(self) -> Recipe:
+        ours: Recipe = super().recipe.replace(optimizer=self.optimizer)
+        return ours
 
     def validate(self) -> None:
         check_model(self, "model", self.model)
