@@ -218,7 +218,7 @@ def _check_fresh(model: Any, last_norm: list[torch.Tensor]) -> None:
     expected = model.config.initializer_range
     tables = [model.get_input_embeddings().weight] + ([] if last_norm else [model.get_output_embeddings().weight])
     for table in tables:
-        # What all symbols share (``presets.add_common_``) is no part of the scale that they were drawn with.
+        # What all symbols share (``presets.begin_as_histogram_``) is no part of the scale that they were drawn with.
         found = float(table.detach().float().var(dim=0).mean().sqrt())
         if abs(found / expected - 1) > 0.05 + 4 / math.sqrt(2 * table.numel()):
             raise SpecError(

@@ -53,7 +53,7 @@ MLP_SIZE = 0.1
 
 def build(name: str, *, vocab: int = 256, context: int = 512, seed: int = 0) -> Any:
     """A fresh model of a preset: float32, no dropout, weights a pure function of the arguments (and of the installed
-    transformers version, so studies keep the step-0 weights file). Global random state is untouched.
+    transformers version and linear algebra library, so studies keep the step-0 weights file). Global random state is untouched.
 
     ``vocab`` 2 or more ids; ``context`` 2 or more positions. Raises UnknownNameError, SpecError.
     """
