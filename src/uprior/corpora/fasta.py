@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from uprior.corpora._base import Bytes, Corpus
-from uprior.corpora.file import read_bytes
+from uprior.corpora._base import Bytes
+from uprior.corpora.file import OneFile, read_bytes
 from uprior.errors import CorpusError
-from uprior.spec import parameter
 
 
 @dataclass(frozen=True)
-class Fasta(Corpus):
+class Fasta(OneFile):
     """The sequences of a FASTA file: their letters alone, one record a line.
 
     Write ``fasta:PATH``. Header lines (from ``>``) and comments (from ``;``) are left out and the lines of a record joined, so
@@ -24,12 +22,6 @@ class Fasta(Corpus):
     """
 
     name: ClassVar[str] = "fasta"
-    takes_path: ClassVar[bool] = True
-    path: str = parameter(text="the file; .gz is read through")
-
-    @property
-    def label(self) -> str:
-        return Path(self.path).name or self.path
 
     def _read(self) -> Bytes:
         records: list[list[bytes]] = []

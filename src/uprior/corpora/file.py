@@ -22,7 +22,19 @@ MAP_FROM_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
-class File(Corpus):
+class OneFile(Corpus):
+    """What all corpora have in common that are read from one file."""
+
+    takes_path: ClassVar[bool] = True
+    path: str = parameter(text="the file; .gz is read through")
+
+    @property
+    def label(self) -> str:
+        return Path(self.path).name or self.path
+
+
+@dataclass(frozen=True)
+class File(OneFile):
     """The bytes of one file; a name that ends in .gz is decompressed first.
 
     Write ``file:PATH``, or ``file:path=PATH,train_fraction=0.5``, or ``file:path=PATH,test_bytes=70000``, which makes the last so
@@ -32,14 +44,8 @@ class File(Corpus):
     """
 
     name: ClassVar[str] = "file"
-    takes_path: ClassVar[bool] = True
-    path: str = parameter(text="the file; .gz is read through")
     _: KW_ONLY
     test_bytes: int = parameter(0, "so many bytes at the end are for testing; 0: as the fractions say", low=0)
-
-    @property
-    def label(self) -> str:
-        return Path(self.path).name or self.path
 
     @property
     def tested_bytes(self) -> int:

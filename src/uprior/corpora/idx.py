@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from uprior.corpora._base import Bytes, Corpus
-from uprior.corpora.file import read_bytes
+from uprior.corpora._base import Bytes
+from uprior.corpora.file import OneFile, read_bytes
 from uprior.errors import CorpusError
-from uprior.spec import parameter
 
 UNSIGNED_BYTES = 0x08
 
 
 @dataclass(frozen=True)
-class Idx(Corpus):
+class Idx(OneFile):
     """The array of an IDX file of unsigned bytes, such as the images of MNIST: pixel after pixel, row after row.
 
     Write ``idx:PATH``. The header is two zero bytes, the type of the numbers, how many dimensions, and each dimension as a
@@ -27,12 +25,6 @@ class Idx(Corpus):
     """
 
     name: ClassVar[str] = "idx"
-    takes_path: ClassVar[bool] = True
-    path: str = parameter(text="the file; .gz is read through")
-
-    @property
-    def label(self) -> str:
-        return Path(self.path).name or self.path
 
     def _read(self) -> Bytes:
         data = read_bytes(self.path)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from uprior.corpora._base import Bytes, Corpus
-from uprior.corpora.file import read_bytes
+from uprior.corpora._base import Bytes
+from uprior.corpora.file import OneFile, read_bytes
 from uprior.errors import CorpusError, unknown_name
 from uprior.spec import parameter
 
 
 @dataclass(frozen=True)
-class Jsonl(Corpus):
+class Jsonl(OneFile):
     """The named fields of every line of a JSONL file, as plain UTF-8 text.
 
     Write ``jsonl:PATH``, or ``jsonl:path=PATH,fields=(question,answer)``. The fields of one line are joined by a newline, in the
@@ -26,8 +25,6 @@ class Jsonl(Corpus):
     """
 
     name: ClassVar[str] = "jsonl"
-    takes_path: ClassVar[bool] = True
-    path: str = parameter(text="the file; .gz is read through")
     _: KW_ONLY
     fields: tuple[str, ...] = parameter(("text",), "names of the fields, in the order of the text")
 
@@ -35,10 +32,6 @@ class Jsonl(Corpus):
         super().validate()
         if not self.fields or not all(self.fields):
             self.reject("fields", "one or more names, as in fields=(question,answer)")
-
-    @property
-    def label(self) -> str:
-        return Path(self.path).name or self.path
 
     def _read(self) -> Bytes:
         lines = read_bytes(self.path).tobytes().split(b"\n")
