@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from sampling_tools import random_words
 
 from uprior import corpora
 from uprior.errors import MissingExtraError, UpriorError
@@ -21,12 +22,7 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> corpora.Corpus:
-    """A small corpus with some structure: random words of a random lexicon."""
-    rng = np.random.default_rng(7)
-    lexicon = [bytes(rng.integers(97, 123, rng.integers(2, 7)).astype(np.uint8)) for _ in range(40)]
-    path = tmp_path_factory.mktemp("data") / "words.txt"
-    path.write_bytes(b" ".join(lexicon[i] for i in rng.zipf(1.5, 20_000) % 40))
-    return corpora.get(str(path))
+    return random_words(tmp_path_factory.mktemp("data"))
 
 
 def windows_of(text: str) -> np.ndarray:
