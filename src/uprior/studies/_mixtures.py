@@ -130,10 +130,6 @@ def _depth(largest: int) -> Change:
     return change
 
 
-def _no_chains(source: Source) -> Source:
-    return source.source if isinstance(source, Iterated) else source
-
-
 def _rows_per_machine(rows: int) -> Change:
     def change(source: Source) -> Source:
         return source.replace(rows_per_machine=rows) if hasattr(source, "rows_per_machine") else source
@@ -154,7 +150,7 @@ def _everywhere(change: Change) -> Change:
 
 # Depth d: depths 1 to d alike (of chains with the uniform law). What a setting does not change is not a variant.
 SETTINGS: Mapping[str, Change] = {
-    "no chains": _everywhere(_no_chains),
+    "no chains": _everywhere(_unwrap(Iterated)),
     "depth 1": _everywhere(_depth(1)),
     "depth 2": _everywhere(_depth(2)),
     "depth 8": _everywhere(_depth(8)),

@@ -46,7 +46,7 @@ class LeaveOneOut(OneModel):
     name: ClassVar[str] = "leave-one-out"
     source: Source = field(default=Universal(), metadata={"text": "the mixture"})
     groups: tuple[str, ...] = parameter(
-        tuple(group for group in GROUPS if group != "alone"), "what to vary: " + ", ".join(GROUPS), choices=None
+        tuple(group for group in GROUPS if group != "alone"), "what to vary: " + ", ".join(GROUPS)
     )
     tokens: int = parameter(3_000_000, "tokens per run", low=1)
     seeds: int = parameter(2, "runs of each arm", low=1, high=1000)
