@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from uprior.errors import SpecError, unknown_name
+from uprior.models.matching import begin_as_matcher_, matching_config
 from uprior.rng import digest
 
 
@@ -25,13 +26,16 @@ class Preset:
     layers: int
     heads: int
     inner: int
+    first_weights: str = ""  # "matching": see ``matching``
 
 
 # Heads of 32 below width 512, of 64 from there; gated MLPs are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2.
 PRESETS: dict[str, Preset] = {
     "llama-tiny": Preset("llama", 32, 2, 2, 96),
     "llama-1m": Preset("llama", 128, 4, 4, 344),
+    "llama-1m-matching": Preset("llama", 128, 4, 4, 344, "matching"),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
+    "llama-5m-matching": Preset("llama", 256, 6, 8, 688, "matching"),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),
     "llama-125m": Preset("llama", 768, 18, 12, 2048),
     "llama-350m": Preset("llama", 1024, 28, 16, 2752),
@@ -73,14 +77,17 @@ def fresh_like(model: Any, *, seed: int) -> Any:
 def from_config(config: Any, seed: int) -> Any:
     """A fresh model of a ``transformers`` configuration, its weights a pure function of configuration and seed.
 
-    Llama models with one table for reading and writing begin as a histogram of what they have read (``begin_as_histogram_``).
+    Llama models with one table for reading and writing begin as a histogram of what they have read (``begin_as_histogram_``),
+    those whose configuration says so by matching contexts (``matching``).
     """
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
         model = AutoModelForCausalLM.from_config(config)
-        if config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:
+        if getattr(config, "first_weights", "") == "matching":
+            begin_as_matcher_(model)
+        elif config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:
             begin_as_histogram_(model)
     return model
 
@@ -137,6 +144,8 @@ def config_of(preset: Preset, vocab: int, context: int) -> Any:
             max_position_embeddings=context,
             **common,
         )
+        if preset.first_weights == "matching":
+            matching_config(config)
     elif preset.family == "gpt2":
         config = GPT2Config(
             n_embd=preset.width,

@@ -1,0 +1,126 @@
+"""First weights of a Llama that predicts by matching contexts: what in-context learning needs is there, and training refines it.
+
+Random computation has to teach a model two skills before anything else pays: to look up what followed earlier occurrences of the
+last few symbols ("induction", Olsson et al. 2022, arXiv 2209.11895), and to count. From random weights small models spend tens
+of millions of tokens on counting and learn to copy only on rows that do nothing else (docs/LOG.md). Both are a few matrix
+products, so they can be written down. Nothing here knows any data: symbols are random vectors, every other matrix is a random
+rotation of one, and all of it is trained like any other weight.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+# How many symbols back the first layer looks, at most; heads permitting.
+LAGS = 4
+# Pairs of a head's dimensions that turn with position; the others carry content, whatever the distance.
+TURNING_PAIRS = 4
+# Base of rotations: pair 4 of 16 turns by 0.003 per token, so content can be compared over hundreds of tokens, and pairs 0 and 1
+# tell neighbours apart.
+ROPE_BASE = 1e10
+# Length of what all symbols share over that of a symbol's own part: heads that look at positions alone read it.
+COMMON_SIZE = 2.0
+# Logit that each turning pair adds at the lag a head looks at: half of it is lost one token beside, 6 nats.
+LAG_LOGIT = 12.0
+# Logits for agreement with the last symbol, the one before, and the third: a longer match outweighs many shorter ones.
+MATCH_LOGITS = (9.0, 6.0, 4.0)
+# What a head found is written this many times as large as the symbols themselves, so that the readout hears it.
+FOUND_SIZE = 2.0
+# Of the random weights below and beside all this: small, but none is zero, so everything gets a gradient.
+RANDOM_SIZE = 0.1
+
+
+def begin_as_matcher_(model: Any) -> None:
+    """Overwrite fresh weights of an untied Llama so that it predicts what followed earlier, similar contexts; uses torch's generator.
+
+    Half of the residual stream holds the symbol read, the other half what stood 1 to LAGS tokens before. Heads of the first layer
+    fetch the latter (by position, through the vector that all symbols share). Heads of later layers compare the last 1, 2, 3 or 0
+    symbols with those before every earlier token, add up the agreements as logits (so longer matches win, and nothing found falls
+    back to shorter ones; none at all: a histogram), and write the token that followed where the readout listens. The readout's
+    table is a rotation of the embedding's, so what was read is not taken for a prediction. MLPs begin near silence.
+
+    Width 32 or more, 2 heads or more, every head with keys and values of its own, head size 16 or more; ``matching_config``.
+    """
+    config = model.config
+    width, heads = config.hidden_size, config.num_attention_heads
+    head_size = width // heads
+    lags = min(heads, LAGS)
+    with torch.no_grad():
+        basis = _orthonormal(width, width)
+        common, symbols, lag_space = basis[0], basis[1 : width // 2], basis[width // 2 :]
+        slots = lag_space.reshape(lags, -1, width)  # [lags, size, width]
+        codes = torch.nn.functional.normalize(torch.randn(config.vocab_size, len(symbols)), dim=1)
+        heard = _orthonormal(len(symbols), width)
+        model.get_input_embeddings().weight.copy_(codes @ symbols + COMMON_SIZE * common)
+        model.get_output_embeddings().weight.copy_(codes @ heard)
+        for layer in model.model.layers:
+            attention = layer.self_attn
+            for matrix in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, layer.mlp.down_proj):
+                matrix.weight *= RANDOM_SIZE
+        # A slot keeps a projection of a symbol; this makes it as long as the symbol.
+        stretch = math.sqrt(len(symbols) / slots.shape[1])
+        kept = _orthonormal(slots.shape[1], len(symbols)) @ symbols * stretch  # [size, width]
+        _fetch_(model.model.layers[0].self_attn, common, kept, slots)
+        # RMSNorm divides by the stream's size: one symbol, what all share, the slots.
+        shrunk = math.sqrt((1 + COMMON_SIZE**2 + lags) / width)
+        for layer in list(model.model.layers)[1:]:
+            for head in range(heads):
+                rows = slice(head * head_size, (head + 1) * head_size)
+                order = (head + 1) % LAGS
+                _match_(layer.self_attn, rows, min(order, lags), kept, slots, shrunk)
+                _report_(layer.self_attn, rows, symbols, heard, shrunk)
+
+
+def matching_config(config: Any) -> None:
+    """Set what ``begin_as_matcher_`` needs in a Llama's configuration, before the model is made."""
+    config.tie_word_embeddings = False
+    config.rope_parameters = {"rope_type": "default", "rope_theta": ROPE_BASE}
+    config.first_weights = "matching"  # kept with the configuration, so a fresh model like it begins alike
+
+
+def _orthonormal(rows: int, columns: int) -> torch.Tensor:
+    """[rows, columns] random orthonormal rows."""
+    return torch.linalg.qr(torch.randn(columns, rows))[0].t().contiguous()
+
+
+def _fetch_(attention: Any, common: torch.Tensor, kept: torch.Tensor, slots: torch.Tensor) -> None:
+    """Head i of the first layer copies a projection of the symbol i + 1 tokens back into slot i."""
+    size, width = attention.head_dim, len(common)
+    half = size // 2
+    read = math.sqrt(width / (1 + COMMON_SIZE**2))  # of a symbol's own part after the norm
+    gain = math.sqrt(LAG_LOGIT * math.sqrt(size)) / (COMMON_SIZE * read)
+    turns = ROPE_BASE ** (-torch.arange(TURNING_PAIRS) / half)
+    for lag, slot in enumerate(slots, start=1):
+        start = (lag - 1) * size
+        for target, angle in ((attention.q_proj.weight, -lag * turns), (attention.k_proj.weight, 0 * turns)):
+            target[start : start + TURNING_PAIRS] += gain * torch.outer(torch.cos(angle), common)
+            target[start + half : start + half + TURNING_PAIRS] += gain * torch.outer(torch.sin(angle), common)
+        carried = min(size, len(slot))
+        attention.v_proj.weight[start : start + carried] += kept[:carried] / read
+        attention.o_proj.weight[:, start : start + carried] += slot[:carried].t()
+
+
+def _match_(attention: Any, rows: slice, order: int, kept: torch.Tensor, slots: torch.Tensor, shrunk: float) -> None:
+    """A head's logits: agreement of the last ``order`` symbols with the symbols before each earlier token."""
+    size = rows.stop - rows.start
+    content = [i for i in range(size) if i % (size // 2) >= TURNING_PAIRS]
+    queries, keys = attention.q_proj.weight[rows], attention.k_proj.weight[rows]
+    share = len(content) // max(order, 1)
+    for back in range(order):
+        dimensions = content[back * share : (back + 1) * share][: slots.shape[1]]
+        mix = _orthonormal(len(dimensions), slots.shape[1])
+        gain = shrunk * math.sqrt(MATCH_LOGITS[back] * math.sqrt(size) * slots.shape[1] / len(dimensions))
+        queries[dimensions] += gain * mix @ (kept if back == 0 else slots[back - 1])
+        keys[dimensions] += gain * mix @ slots[back]
+
+
+def _report_(attention: Any, rows: slice, symbols: torch.Tensor, heard: torch.Tensor, shrunk: float) -> None:
+    """A head writes the symbols that it looks at where the readout listens."""
+    count = min(rows.stop - rows.start, len(symbols))
+    part = _orthonormal(count, len(symbols))
+    used = slice(rows.start, rows.start + count)
+    attention.v_proj.weight[used] += shrunk * part @ symbols
+    attention.o_proj.weight[:, used] += FOUND_SIZE * len(symbols) / count * (part @ heard).t()
