@@ -26,15 +26,19 @@ COMMON_SIZE = 2.0
 # Logit that each turning pair adds at the lag a head looks at: half of it is lost one token beside, 6 nats.
 LAG_LOGIT = 12.0
 # Logits for agreement with the last symbol, the one before, and the third: a longer match outweighs many shorter ones.
-MATCH_LOGITS = (9.0, 6.0, 4.0)
-# What a head found is written this many times as large as the symbols themselves, so that the readout hears it.
-FOUND_SIZE = 2.0
+MATCH_LOGITS = (9.0, 8.0, 7.0)
+# Length of what a head writes that found one symbol: all heads together outweigh what was read, one alone disturbs no later layer.
+FOUND_SIZE = 0.3
+# Of the readout's rows.
+READOUT_SIZE = 1.0
 # Of the random weights below and beside all this: small, but none is zero, so everything gets a gradient.
-RANDOM_SIZE = 0.1
+RANDOM_SIZE = 0.03
+# Of what MLPs write, over that of random weights.
+MLP_SIZE = 0.02
 
 
 def begin_as_matcher_(model: Any) -> None:
-    """Overwrite fresh weights of an untied Llama so that it predicts what followed earlier, similar contexts; uses torch's generator.
+    """Overwrite fresh weights of an untied Llama so that it predicts what followed similar contexts; uses torch's generator.
 
     Half of the residual stream holds the symbol read, the other half what stood 1 to LAGS tokens before. Heads of the first layer
     fetch the latter (by position, through the vector that all symbols share). Heads of later layers compare the last 1, 2, 3 or 0
@@ -42,7 +46,7 @@ def begin_as_matcher_(model: Any) -> None:
     back to shorter ones; none at all: a histogram), and write the token that followed where the readout listens. The readout's
     table is a rotation of the embedding's, so what was read is not taken for a prediction. MLPs begin near silence.
 
-    Width 32 or more, 2 heads or more, every head with keys and values of its own, head size 16 or more; ``matching_config``.
+    For configurations that ``matching_config`` was applied to, with heads of 16 or more dimensions that share no keys or values.
     """
     config = model.config
     width, heads = config.hidden_size, config.num_attention_heads
@@ -51,26 +55,27 @@ def begin_as_matcher_(model: Any) -> None:
     with torch.no_grad():
         basis = _orthonormal(width, width)
         common, symbols, lag_space = basis[0], basis[1 : width // 2], basis[width // 2 :]
-        slots = lag_space.reshape(lags, -1, width)  # [lags, size, width]
+        slots = lag_space[: len(lag_space) // lags * lags].reshape(lags, -1, width)  # [lags, size, width]
         codes = torch.nn.functional.normalize(torch.randn(config.vocab_size, len(symbols)), dim=1)
-        heard = _orthonormal(len(symbols), width)
+        heard = _orthonormal(len(symbols), width - 1) @ basis[1:]
         model.get_input_embeddings().weight.copy_(codes @ symbols + COMMON_SIZE * common)
-        model.get_output_embeddings().weight.copy_(codes @ heard)
+        model.get_output_embeddings().weight.copy_(READOUT_SIZE * codes @ heard)
         for layer in model.model.layers:
             attention = layer.self_attn
-            for matrix in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, layer.mlp.down_proj):
+            for matrix in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
                 matrix.weight *= RANDOM_SIZE
+            layer.mlp.down_proj.weight *= MLP_SIZE
         # A slot keeps a projection of a symbol; this makes it as long as the symbol.
         stretch = math.sqrt(len(symbols) / slots.shape[1])
         kept = _orthonormal(slots.shape[1], len(symbols)) @ symbols * stretch  # [size, width]
         _fetch_(model.model.layers[0].self_attn, common, kept, slots)
-        # RMSNorm divides by the stream's size: one symbol, what all share, the slots.
-        shrunk = math.sqrt((1 + COMMON_SIZE**2 + lags) / width)
-        for layer in list(model.model.layers)[1:]:
+        for depth, layer in enumerate(list(model.model.layers)[1:]):
+            # RMSNorm divides by the stream's size: a symbol, what all share, the slots, and half of what heads can have found.
+            found = FOUND_SIZE * heads * depth / 2
+            shrunk = math.sqrt((1 + COMMON_SIZE**2 + lags + found**2) / width)
             for head in range(heads):
                 rows = slice(head * head_size, (head + 1) * head_size)
-                order = (head + 1) % LAGS
-                _match_(layer.self_attn, rows, min(order, lags), kept, slots, shrunk)
+                _match_(layer.self_attn, rows, min((head + 1) % LAGS, lags), kept, slots, shrunk)
                 _report_(layer.self_attn, rows, symbols, heard, shrunk)
 
 
@@ -83,7 +88,8 @@ def matching_config(config: Any) -> None:
 
 def _orthonormal(rows: int, columns: int) -> torch.Tensor:
     """[rows, columns] random orthonormal rows."""
-    return torch.linalg.qr(torch.randn(columns, rows))[0].t().contiguous()
+    rotation: torch.Tensor = torch.linalg.qr(torch.randn(columns, rows))[0]
+    return rotation.t().contiguous()
 
 
 def _fetch_(attention: Any, common: torch.Tensor, kept: torch.Tensor, slots: torch.Tensor) -> None:

@@ -29,13 +29,13 @@ class Preset:
     first_weights: str = ""  # "matching": see ``matching``
 
 
-# Heads of 32 below width 512, of 64 from there; gated MLPs are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2.
+# Heads of 32 below width 512, of 64 from there and where contexts are matched (few dimensions tell few symbols apart); gated MLPs are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2.
 PRESETS: dict[str, Preset] = {
     "llama-tiny": Preset("llama", 32, 2, 2, 96),
     "llama-1m": Preset("llama", 128, 4, 4, 344),
-    "llama-1m-matching": Preset("llama", 128, 4, 4, 344, "matching"),
+    "llama-1m-matching": Preset("llama", 192, 3, 3, 512, "matching"),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
-    "llama-5m-matching": Preset("llama", 256, 6, 8, 688, "matching"),
+    "llama-5m-matching": Preset("llama", 384, 4, 6, 1024, "matching"),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),
     "llama-125m": Preset("llama", 768, 18, 12, 2048),
     "llama-350m": Preset("llama", 1024, 28, 16, 2752),
@@ -74,17 +74,19 @@ def fresh_like(model: Any, *, seed: int) -> Any:
     return from_config(copy.deepcopy(model.config), seed)
 
 
-def from_config(config: Any, seed: int) -> Any:
+def from_config(config: Any, seed: int, *, plain: bool = False) -> Any:
     """A fresh model of a ``transformers`` configuration, its weights a pure function of configuration and seed.
 
     Llama models with one table for reading and writing begin as a histogram of what they have read (``begin_as_histogram_``),
-    those whose configuration says so by matching contexts (``matching``).
+    those whose configuration says so by matching contexts (``matching``); with ``plain`` none does: random weights, no more.
     """
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
         model = AutoModelForCausalLM.from_config(config)
+        if plain:
+            return model
         if getattr(config, "first_weights", "") == "matching":
             begin_as_matcher_(model)
         elif config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:

@@ -25,7 +25,7 @@ from uprior.evals._base import last_bytes
 from uprior.experiment import TEST_WINDOWS_SEED, open_run
 from uprior.files import read_lines, write_bytes, write_text
 from uprior.models.mup import rescale_
-from uprior.models.presets import PRESETS, Preset, build, config_of, describe, flops_per_token, from_config
+from uprior.models.presets import PRESETS, Preset, config_of, describe, flops_per_token, from_config
 from uprior.rng import digest
 from uprior.sources import Source
 from uprior.spec import Spec, parameter
@@ -63,6 +63,7 @@ class Recipe(Spec):
     beta2: float = parameter(0.95, "AdamW, decay of the variance", low=0.0, high=0.99999)
     weight_decay: float = parameter(0.1, "decoupled weight decay on matrices", low=0.0, high=10.0)
     base_width: int = parameter(0, "width that the rate was found at (muP); 0: one rate at all", low=0, high=1 << 20)
+    plain: bool = parameter(False, "first weights all random, whatever start the model has here")
 
 
 @dataclass(frozen=True)
@@ -208,14 +209,16 @@ def measured(trial: Trial, folder: Path, panel: Panel, *, show: bool = True) -> 
     training = trial.training(stream)
     evaluate_at = trial.evaluations(stream, training.steps)
     model = model_of(
-        trial.model, context=max(trial.length, panel.context), seed=trial.seed, base_width=training.base_width
-    )
+        trial.model, context=max(trial.length, panel.context), seed=trial.seed, base_width=training.base_width,
+        plain=trial.recipe.plain,
+    )  # fmt: skip
     config: Record = {
         "kind": "short run",
         "arm": trial.arm,
         "stream": stream.describe(),
         "model": describe(model),
         "model_seed": trial.seed,
+        "plain": trial.recipe.plain,
         "training": training.to_dict(),
         "panel": panel.describe(),
         "evaluate_at": sorted(evaluate_at),
@@ -252,7 +255,7 @@ def measured(trial: Trial, folder: Path, panel: Panel, *, show: bool = True) -> 
     ]
 
 
-def model_of(text: str, *, context: int, seed: int, base_width: int = 0) -> Any:
+def model_of(text: str, *, context: int, seed: int, base_width: int = 0, plain: bool = False) -> Any:
     """A fresh model of a preset's name, or a Llama of ``WIDTHxLAYERS`` (heads of 32, gates 8/3 wide), rescaled for muP.
 
     >>> sum(p.numel() for p in model_of("32x1", context=16, seed=0).parameters())
@@ -260,11 +263,11 @@ def model_of(text: str, *, context: int, seed: int, base_width: int = 0) -> Any:
     """
     size = re.fullmatch(r"(\d+)x(\d+)", text)
     if size is None:
-        model = build(text, context=context, seed=seed)
+        preset = PRESETS[text]
     else:
         width, layers = map(int, size.groups())
-        inner = -(-8 * width // 3 // 8) * 8
-        model = from_config(config_of(Preset("llama", width, layers, width // 32, inner), 256, context), seed)
+        preset = Preset("llama", width, layers, width // 32, -(-8 * width // 3 // 8) * 8)
+    model = from_config(config_of(preset, 256, context), seed, plain=plain)
     if base_width:
         rescale_(model, base_width)
     return model

@@ -52,7 +52,8 @@ class Rival(OneModel):
     needs over what we need, at the lowest bits that he reaches on a set. Compute is 6 x parameters x tokens, and the writing of
     the data.
 
-    The published recipe is AdamW (0.9, 0.999) without decay, a constant rate of 3e-4 x 640 / width in all tensors after a linear
+    The published recipe is random first weights, AdamW (0.9, 0.999) without decay, a constant rate of 3e-4 x 640 / width in all
+    tensors after a linear
     warm-up, batches that grow from 50 to 500 rows. Its ramps were set for 16 M rows, so they are scaled to the budget here, once
     with the published batches and once with batches that grow tenfold to ours; "ramps as published" are scaled by nothing. Each
     is tried at ``rates`` times the rate; the one best on the development sets is the rival. Arms of our recipe are trained for
@@ -153,6 +154,7 @@ class Rival(OneModel):
             schedule="constant",
             beta2=0.999,
             weight_decay=0.0,
+            plain=True,
         )
 
     def _ladder(self, role: str, seed: int) -> list[Trial]:

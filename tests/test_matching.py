@@ -1,0 +1,74 @@
+"""Models that begin by matching contexts: they copy untrained, all of them is trained, and they are kept as such."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import uprior
+from uprior.models.presets import fresh_like, from_config
+from uprior.train.fused import fused_hidden
+
+
+def periodic(rows: int, length: int, period: int) -> torch.Tensor:
+    """[rows, length] a word of different random symbols, over and over."""
+    rng = np.random.Generator(np.random.Philox(5))
+    words = np.stack([rng.permutation(256)[:period] for _ in range(rows)])
+    return torch.from_numpy(words[:, np.arange(length) % period].astype(np.int64))
+
+
+def share_right(model: Any, ids: torch.Tensor, first: int) -> float:
+    with torch.no_grad():
+        guesses = model(ids[:, :-1]).logits.argmax(-1)
+    return float((guesses == ids[:, 1:])[:, first:].double().mean())
+
+
+@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-5m-matching"])
+@pytest.mark.parametrize("period", [20, 100])
+def test_it_copies_before_it_is_trained(name: str, period: int) -> None:
+    model = uprior.build(name, context=256)
+    ids = periodic(8, 256, period)
+    plain = from_config(model.config, 0, plain=True)
+    assert share_right(model, ids, period + 4) > 0.8
+    assert share_right(plain, ids, period + 4) < 0.1
+
+
+def test_it_finds_what_stood_hundreds_of_tokens_before() -> None:
+    model = uprior.build("llama-1m-matching", context=512)
+    assert share_right(model, periodic(8, 512, 250), 260) > 0.6
+
+
+def test_everything_in_it_is_trained() -> None:
+    model = uprior.build("llama-1m-matching", context=64)
+    ids = periodic(2, 64, 20)
+    torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
+    for name, weight in model.named_parameters():
+        assert weight.grad is not None and float(weight.grad.abs().max()) > 0, name
+
+
+def test_a_fresh_model_like_it_begins_alike(tmp_path: Any) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = uprior.build("llama-1m-matching", context=128, seed=1)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    again, other = fresh_like(loaded, seed=1), fresh_like(loaded, seed=2)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, loaded.state_dict()[name]) and torch.equal(weight, again.state_dict()[name]), name
+    assert not torch.equal(model.lm_head.weight, other.lm_head.weight)
+    assert share_right(other, periodic(8, 128, 20), 24) > 0.8
+
+
+def test_the_fused_pass_knows_its_rotations() -> None:
+    model = uprior.build("llama-1m-matching", context=128)
+    forward = fused_hidden(model)
+    ids = periodic(4, 128, 20)
+    assert forward is not None
+    with torch.no_grad():
+        hidden = forward(ids)
+        assert hidden is not None
+        expected = model.model(ids).last_hidden_state
+    assert float((hidden.float() - expected).norm() / expected.norm()) < 0.1
