@@ -26,7 +26,7 @@ def share_right(model: Any, ids: torch.Tensor, first: int) -> float:
     return float((guesses == ids[:, 1:])[:, first:].double().mean())
 
 
-@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-5m-matching"])
+@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-7m-matching"])
 @pytest.mark.parametrize("period", [20, 100])
 def test_it_copies_before_it_is_trained(name: str, period: int) -> None:
     model = uprior.build(name, context=256)

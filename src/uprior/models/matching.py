@@ -27,11 +27,10 @@ COMMON_SIZE = 2.0
 LAG_LOGIT = 12.0
 # Logits for agreement with the last symbol, the one before, and the third: a longer match outweighs many shorter ones.
 MATCH_LOGITS = (9.0, 8.0, 7.0)
-# Length of what a head writes that found one symbol: all heads together outweigh what was read, one alone disturbs no later layer.
+# Length of what a head writes that found one symbol: all together outweigh what was read, none disturbs a later layer.
 FOUND_SIZE = 0.3
-# Of the readout's rows.
-READOUT_SIZE = 1.0
-# Of the random weights below and beside all this: small, but none is zero, so everything gets a gradient.
+# Of the random weights below and beside all this: small, or the later layers do not find what they look for; none is zero, so
+# everything gets a gradient.
 RANDOM_SIZE = 0.03
 # Of what MLPs write, over that of random weights.
 MLP_SIZE = 0.02
@@ -59,7 +58,7 @@ def begin_as_matcher_(model: Any) -> None:
         codes = torch.nn.functional.normalize(torch.randn(config.vocab_size, len(symbols)), dim=1)
         heard = _orthonormal(len(symbols), width - 1) @ basis[1:]
         model.get_input_embeddings().weight.copy_(codes @ symbols + COMMON_SIZE * common)
-        model.get_output_embeddings().weight.copy_(READOUT_SIZE * codes @ heard)
+        model.get_output_embeddings().weight.copy_(codes @ heard)
         for layer in model.model.layers:
             attention = layer.self_attn
             for matrix in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):

@@ -29,13 +29,14 @@ class Preset:
     first_weights: str = ""  # "matching": see ``matching``
 
 
-# Heads of 32 below width 512, of 64 from there and where contexts are matched (few dimensions tell few symbols apart); gated MLPs are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2.
+# Heads of 32 below width 512, of 64 from there and where contexts are matched: few dimensions tell few symbols apart. Gated MLPs
+# are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2.
 PRESETS: dict[str, Preset] = {
     "llama-tiny": Preset("llama", 32, 2, 2, 96),
     "llama-1m": Preset("llama", 128, 4, 4, 344),
     "llama-1m-matching": Preset("llama", 192, 3, 3, 512, "matching"),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
-    "llama-5m-matching": Preset("llama", 384, 4, 6, 1024, "matching"),
+    "llama-7m-matching": Preset("llama", 384, 4, 6, 1024, "matching"),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),
     "llama-125m": Preset("llama", 768, 18, 12, 2048),
     "llama-350m": Preset("llama", 1024, 28, 16, 2752),
