@@ -72,3 +72,18 @@ def test_the_fused_pass_knows_its_rotations() -> None:
         assert hidden is not None
         expected = model.model(ids).last_hidden_state
     assert float((hidden.float() - expected).norm() / expected.norm()) < 0.1
+
+
+@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-5m"])
+def test_first_weights_do_not_depend_on_threads(name: str) -> None:
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(uprior.build(name, context=32).state_dict())
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(threads)
+    for key, weight in found[0].items():
+        assert torch.equal(weight, found[1][key]), key

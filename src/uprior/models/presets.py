@@ -83,16 +83,26 @@ def from_config(config: Any, seed: int, *, plain: bool = False) -> Any:
     """
     from transformers import AutoModelForCausalLM
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
-        model = AutoModelForCausalLM.from_config(config)
-        if plain:
-            return model
-        if getattr(config, "first_weights", "") == "matching":
-            begin_as_matcher_(model)
-        elif config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:
-            begin_as_histogram_(model)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the last bits of a QR decomposition depend on their number
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
+            model = AutoModelForCausalLM.from_config(config)
+            if not plain:
+                _begin_(model)
+    finally:
+        torch.set_num_threads(threads)
     return model
+
+
+def _begin_(model: Any) -> None:
+    """The start that the model's configuration has here, if any."""
+    config = model.config
+    if getattr(config, "first_weights", "") == "matching":
+        begin_as_matcher_(model)
+    elif config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:
+        begin_as_histogram_(model)
 
 
 def begin_as_histogram_(model: Any) -> None:
