@@ -90,6 +90,7 @@ def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
     lead, start = (_LEAD_FRESH, f", {seed} (step-0 weights)") if seed is not None else (_LEAD_OTHER, "")
     facts = {
         "model": f"{run['model']['architecture']}, {run['model']['parameters']:,} parameters; id b is the byte b",
+        "first weights": _FIRST_WEIGHTS.get(run["model"]["config"].get("first_weights", "")),
         "source": f"`{describe(sources.revive(stream['source']))}` (version and every field in {RECIPE})",
         "seed": f"{stream['seed']} (data), {training.get('seed', 0)} (training){start}",
         "symbols to ids": stream["vocab"]["mapping"],
@@ -152,8 +153,11 @@ Apache-2.0. The training data was computed and is nobody's.
 """
 
 
+_FIRST_WEIGHTS = {
+    "matching": "random rotations that look up what followed similar contexts (uprior/models/matching.py)"
+}
 _LEAD_FRESH = (
-    "A causal transformer over bytes that has seen **no real data**: from random weights it was trained on what random\n"
+    "A causal transformer over bytes that has seen **no real data**: from fresh weights it was trained on what random\n"
     "computation wrote."
 )
 _LEAD_OTHER = (
