@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import uprior
+from uprior.errors import SpecError
+from uprior.models.mup import rescale_
 from uprior.models.presets import fresh_like, from_config
 from uprior.train.fused import fused_hidden
 
@@ -87,3 +89,8 @@ def test_first_weights_do_not_depend_on_threads(name: str) -> None:
         torch.set_num_threads(threads)
     for key, weight in found[0].items():
         assert torch.equal(weight, found[1][key]), key
+
+
+def test_its_sizes_are_its_own() -> None:
+    with pytest.raises(SpecError, match="without -matching"):
+        rescale_(uprior.build("llama-1m-matching", context=32), 128)

@@ -215,6 +215,11 @@ def _base_std(model: Any, base_width: int, given: float | None) -> float:
 
 def _check_fresh(model: Any, last_norm: list[torch.Tensor]) -> None:
     """The tables must have the configured scale, and the gain of a last norm that is to hold a factor must be constant."""
+    if getattr(model.config, "first_weights", "") == "matching":
+        raise SpecError(
+            "width transfer: this model begins by matching contexts, with sizes that rescaling would break; "
+            "leave --base-width away, or take a preset without -matching"
+        )
     expected = model.config.initializer_range
     tables = [model.get_input_embeddings().weight] + ([] if last_norm else [model.get_output_embeddings().weight])
     for table in tables:
