@@ -12,7 +12,7 @@ LAYERS = {
     0: ("rng", "spec", "types", "errors", "files", "host", "progress"),
     1: ("sources", "corpora", "models"),
     2: ("data",),
-    3: ("train", "evals", "statistics", "fits", "environment"),
+    3: ("train", "transfer", "evals", "statistics", "fits", "environment"),
     4: ("experiment", "comparing", "summary", "shipping", "report", "studies", "bench"),
     5: ("cli", "terminal", "__main__"),
 }

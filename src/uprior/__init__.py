@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uprior.experiment import pretrain as pretrain
     from uprior.models.folder import load_model as load
     from uprior.models.presets import build as build
+    from uprior.transfer.carrying import carry as carry
 
 _HOME = {
     "Comparison": "uprior.comparing",
@@ -36,6 +37,7 @@ _HOME = {
     "UpriorError": "uprior.errors",
     "Vocabulary": "uprior.data.vocabulary",
     "build": "uprior.models.presets",
+    "carry": "uprior.transfer.carrying",
     "compare": "uprior.comparing",
     "evaluate": "uprior.experiment",
     "export": "uprior.data.export",
@@ -51,6 +53,7 @@ __all__ = [
     "UpriorError",
     "Vocabulary",
     "build",
+    "carry",
     "compare",
     "evaluate",
     "export",

@@ -9,6 +9,8 @@ from typing import Any
 from uprior.report.document import Block, Table
 from uprior.report.words import quantity
 
+_OPTIMIZERS = {"adamw": "AdamW (0.9, 0.95)", "muon": "Muon for hidden matrices, AdamW (0.9, 0.95) for the rest"}
+
 
 def origin_blocks(summary: Mapping[str, Any], records: Iterable[Mapping[str, Any]], *notes: str) -> list[Block]:
     """The closing section of a study made of short runs, from ``study`` and ``origin`` of its summary and all records."""
@@ -18,7 +20,8 @@ def origin_blocks(summary: Mapping[str, Any], records: Iterable[Mapping[str, Any
     sizes = sorted({run["parameters"] for run in runs})
     recipe = (
         f"peak rate {study['learning_rate']:g}, {study['rows']} rows of {study['length']} tokens per step, the rate falling "
-        f"over the last {100 * study['decay_share']:.0f} % of the steps, AdamW (0.9, 0.95), weight decay 0.1"
+        f"over the last {100 * study['decay_share']:.0f} % of the steps, "
+        f"{_OPTIMIZERS[study.get('optimizer', 'adamw')]}, weight decay 0.1"
     )
     rows = [
         ["command", f"`{portable(origin['command'])}`"],

@@ -30,9 +30,9 @@ def rival_pages(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]
 def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Block]:
     study = summary["study"]
     return [
-        "Four arms train the same model from the same first weights: the published source and buffer with the published "
-        "recipe (the rival), the same source with our recipe, the same random LSTMs as independent staged chains with "
-        f"our recipe, and our mixture with our recipe; {quantity(study['tokens'])} tokens at most each. Compute is 6 × "
+        "Four arms train the same architecture: the published source and buffer with the published recipe and random "
+        "first weights (the rival); the same source with our recipe and the model's own first weights; the same random "
+        f"LSTMs as independent staged chains, and our mixture, with both; {quantity(study['tokens'])} tokens at most each. Compute is 6 × "
         "parameters × tokens, and the writing of the data. A ratio of 20 means: the rival spent twenty times our "
         "compute when he reached these bits.",
         Heading("The verdict"),
@@ -131,7 +131,7 @@ def _faithful(summary: Mapping[str, Any]) -> list[str]:
         "**batches as ours** scales them too and grows tenfold to our rows per step, since at small budgets 500 rows "
         "per step leave few steps; **ramps as published** scales nothing, so that a small budget ends within the "
         "warm-up.",
-        "Not as published: the target is our Llama (pre-norm, rotary positions, tied table, no dropout), as in all "
+        "Not as published: the target is our Llama (pre-norm, rotary positions, no dropout), as in all "
         "arms; one rate in all tensors, where the published one is lower in embeddings and norms; rows of "
         f"{summary['study']['length']} tokens in place of 512; a buffer begins anew in every block of up to 8,192 rows, "
         "with a spin-up of 300 steps that is not charged; rows of a block are shuffled, so batches are nearer to "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -46,15 +46,20 @@ def check_meaning(trained: Any, fresh: Any, roles: Iterable[str], *, rotation: b
     ``rotation`` True: attention must turn with position alike, too.
     """
     for role in roles:
-        fields = MEANING[role] + (ROTATION if role == "attention" and rotation else ())
-        for field in fields:
-            old, new = (getattr(model.config, field, None) for model in (trained, fresh))
-            if old != new:
-                also = ", or type positions='fresh' to keep its own" if field in ROTATION else ""
-                raise CheckpointError(
-                    f"{field} is {old} in the trained model and {new} in the fresh one, so its {role} would mean something else; "
-                    f"build the fresh one with {field}={old}, or leave {role!r} out of parts{also}"
-                )
+        for field, old, new in differences(trained, fresh, role, rotation=rotation):
+            also = ", or type positions='fresh' to keep its own" if field in ROTATION else ""
+            raise CheckpointError(
+                f"{field} is {old} in the trained model and {new} in the fresh one, so its {role} would mean something else; "
+                f"build the fresh one with {field}={old}, or leave {role!r} out of parts{also}"
+            )
+
+
+def differences(first: Any, second: Any, role: str, *, rotation: bool) -> Iterator[tuple[str, Any, Any]]:
+    """(field, first model's value, second model's) for each field that gives a role its meaning, where they differ."""
+    for field in MEANING[role] + (ROTATION if role == "attention" and rotation else ()):
+        values = [getattr(model.config, field, None) for model in (first, second)]
+        if values[0] != values[1]:
+            yield field, values[0], values[1]
 
 
 def layer_map(trained: Any, fresh: Any, layers: Iterable[int] | Mapping[int, int] | None) -> dict[int, int]:

@@ -78,13 +78,13 @@ def named_parts(parts: Iterable[str]) -> tuple[str, ...]:
     return given
 
 
-def named_layers(layers: Iterable[int] | None, depth: int) -> tuple[int, ...]:
+def named_layers(layers: Iterable[int] | int | None, depth: int) -> tuple[int, ...]:
     """Layer numbers, checked against the model's depth; None is all of them. Raises SpecError."""
     if layers is None:
         return tuple(range(depth))
     allowed = f"0 to {depth - 1}, such as layers=range({max(1, depth // 2)})"
-    if not isinstance(layers, Iterable) or isinstance(layers, str):
-        raise SpecError(f"layers = {layers!r} is not allowed; allowed: None for all, or numbers from {allowed}")
+    if isinstance(layers, int):
+        raise SpecError(f"layers = {layers} is not allowed; type layers=({layers},), or numbers from {allowed}")
     given = tuple(layers)
     for layer in given:
         if not isinstance(layer, int) or isinstance(layer, bool) or not 0 <= layer < depth:

@@ -104,9 +104,7 @@ def table_of(model: Any, starts: Mapping[str, Start], rest: str) -> Table:
     for name, role, layer, _, parameter in members(model):
         start = starts.get(name, Start(rest))
         note = "; ".join(text for text in (start.note, TIED if tied and role == "embeddings" else "") if text)
-        entries.append(
-            Entry(name, role, layer, start.text, not parameter.requires_grad, int(parameter.numel()), note)
-        )
+        entries.append(Entry(name, role, layer, start.text, not parameter.requires_grad, int(parameter.numel()), note))
     absent = {
         "positions": "no table: rotary",
         "head": "the token table" if tied else "the model has none",
