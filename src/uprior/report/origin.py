@@ -51,7 +51,7 @@ def portable(command: str) -> str:
     >>> portable("uprior run rival --out /somewhere/runs/rival --data data")
     'uprior run rival --out rival --data data'
     """
-    return re.sub(r"(?<=[ =(])/(?:[^ /]+/)*", "", command)
+    return re.sub(r"(?<=[ =('])/(?:[^ /]+/)*", "", command)
 
 
 def _runs(records: Iterable[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:

@@ -32,9 +32,9 @@ def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
     return [
         "Four arms train the same architecture: the published source and buffer with the published recipe and random "
         "first weights (the rival); the same source with our recipe and the model's own first weights; the same random "
-        f"LSTMs as independent staged chains, and our mixture, with both; {quantity(study['tokens'])} tokens at most each. Compute is 6 × "
-        "parameters × tokens, and the writing of the data. A ratio of 20 means: the rival spent twenty times our "
-        "compute when he reached these bits.",
+        f"LSTMs as independent staged chains, and our mixture, with both; {quantity(study['tokens'])} tokens at most "
+        "each. Compute is 6 × parameters × tokens, and the writing of the data. A ratio of 20 means: the rival spent "
+        "twenty times our compute when he reached these bits.",
         Heading("The verdict"),
         _claim(summary),
         Heading("On each real set"),
