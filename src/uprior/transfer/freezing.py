@@ -20,9 +20,10 @@ def freeze(model: Any, parts: Iterable[str], layers: Iterable[int] | None = None
     table of both. Raises UnknownNameError (parts), SpecError: a layer that is not there, a role without parameters, or the head
     alone where it is the token table.
     """
+    parts = named_parts(parts)
     found = chosen(model, parts, layers)
     roles = {member.role for member in found}
-    for part in named_parts(parts):
+    for part in parts:
         if part == "head" and is_tied(model):
             if "embeddings" not in roles:
                 raise SpecError(
