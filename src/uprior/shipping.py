@@ -13,6 +13,7 @@ from uprior import sources
 from uprior.errors import CheckpointError, RunDirectoryError, SpecError
 from uprior.files import CHECKSUMS, file_sha256, new_folder, read_lines, write_json, write_text
 from uprior.models.folder import find_model, load_model, write_model
+from uprior.models.matching import MATCHING
 from uprior.models.mup import rescale_
 from uprior.models.presets import flops_per_token, fresh_like
 from uprior.sources._look import describe
@@ -153,9 +154,7 @@ Apache-2.0. The training data was computed and is nobody's.
 """
 
 
-_FIRST_WEIGHTS = {
-    "matching": "random rotations that look up what followed similar contexts (uprior/models/matching.py)"
-}
+_FIRST_WEIGHTS = {MATCHING: "random rotations that look up what followed similar contexts (uprior/models/matching.py)"}
 _LEAD_FRESH = (
     "A causal transformer over bytes that has seen **no real data**: from fresh weights it was trained on what random\n"
     "computation wrote."

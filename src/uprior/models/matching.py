@@ -14,16 +14,18 @@ from typing import Any
 
 import torch
 
+# What presets and configurations call this start.
+MATCHING = "matching"
 # How many symbols back the first layer looks, at most; heads permitting.
 LAGS = 4
 # Pairs of a head's dimensions that turn with position; the others carry content, whatever the distance.
 TURNING_PAIRS = 4
-# Base of rotations: pair 4 of 16 turns by 0.003 per token, so content can be compared over hundreds of tokens, and pairs 0 and 1
-# tell neighbours apart.
+# Base of rotations: pairs 0 and 1 tell neighbours apart, and pair 4 of 16 turns by 0.003 per token, so content can be compared
+# over hundreds of tokens. In heads of 64, with 32 pairs, only pair 8 turns as slowly; pairs 4 to 7 match nearby.
 ROPE_BASE = 1e10
 # Length of what all symbols share over that of a symbol's own part: heads that look at positions alone read it.
 COMMON_SIZE = 2.0
-# Logit that each turning pair adds at the lag a head looks at: half of it is lost one token beside, 6 nats.
+# Logit that each turning pair adds at the lag a head looks at: 6 or 7 nats of the sum are lost one token beside.
 LAG_LOGIT = 12.0
 # Logits for agreement with the last symbol, the one before, and the third: a longer match outweighs many shorter ones.
 MATCH_LOGITS = (9.0, 8.0, 7.0)
@@ -82,7 +84,12 @@ def matching_config(config: Any) -> None:
     """Set what ``begin_as_matcher_`` needs in a Llama's configuration, before the model is made."""
     config.tie_word_embeddings = False
     config.rope_parameters = {"rope_type": "default", "rope_theta": ROPE_BASE}
-    config.first_weights = "matching"  # kept with the configuration, so a fresh model like it begins alike
+    config.first_weights = MATCHING  # kept with the configuration, so a fresh model like it begins alike
+
+
+def begins_by_matching(config: Any) -> bool:
+    """Whether ``matching_config`` was applied to this configuration."""
+    return bool(getattr(config, "first_weights", "") == MATCHING)
 
 
 def _orthonormal(rows: int, columns: int) -> torch.Tensor:

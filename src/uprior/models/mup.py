@@ -33,6 +33,7 @@ import torch
 from torch import nn
 
 from uprior.errors import SpecError
+from uprior.models.matching import begins_by_matching
 
 
 class Factors(NamedTuple):
@@ -215,7 +216,7 @@ def _base_std(model: Any, base_width: int, given: float | None) -> float:
 
 def _check_fresh(model: Any, last_norm: list[torch.Tensor]) -> None:
     """The tables must have the configured scale, and the gain of a last norm that is to hold a factor must be constant."""
-    if getattr(model.config, "first_weights", "") == "matching":
+    if begins_by_matching(model.config):
         raise SpecError(
             "width transfer: this model begins by matching contexts, with sizes that rescaling would break; "
             "leave --base-width away, or take a preset without -matching"

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from uprior.errors import SpecError, unknown_name
-from uprior.models.matching import begin_as_matcher_, matching_config
+from uprior.models.matching import MATCHING, begin_as_matcher_, begins_by_matching, matching_config
 from uprior.rng import digest
 
 
@@ -26,7 +26,7 @@ class Preset:
     layers: int
     heads: int
     inner: int
-    first_weights: str = ""  # "matching": see ``matching``
+    first_weights: str = ""  # or MATCHING
 
 
 # Heads of 32 below width 512, of 64 from there and where contexts are matched: few dimensions tell few symbols apart. Gated MLPs
@@ -34,9 +34,9 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "llama-tiny": Preset("llama", 32, 2, 2, 96),
     "llama-1m": Preset("llama", 128, 4, 4, 344),
-    "llama-1m-matching": Preset("llama", 192, 3, 3, 512, "matching"),
+    "llama-1m-matching": Preset("llama", 192, 3, 3, 512, MATCHING),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
-    "llama-7m-matching": Preset("llama", 384, 4, 6, 1024, "matching"),
+    "llama-7m-matching": Preset("llama", 384, 4, 6, 1024, MATCHING),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),
     "llama-125m": Preset("llama", 768, 18, 12, 2048),
     "llama-350m": Preset("llama", 1024, 28, 16, 2752),
@@ -99,7 +99,7 @@ def from_config(config: Any, seed: int, *, plain: bool = False) -> Any:
 def _begin_(model: Any) -> None:
     """The start that the model's configuration has here, if any."""
     config = model.config
-    if getattr(config, "first_weights", "") == "matching":
+    if begins_by_matching(config):
         begin_as_matcher_(model)
     elif config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:
         begin_as_histogram_(model)
@@ -157,7 +157,7 @@ def config_of(preset: Preset, vocab: int, context: int) -> Any:
             max_position_embeddings=context,
             **common,
         )
-        if preset.first_weights == "matching":
+        if preset.first_weights == MATCHING:
             matching_config(config)
     elif preset.family == "gpt2":
         config = GPT2Config(
