@@ -55,8 +55,8 @@ class Rival(OneModel):
     The published recipe is random first weights, AdamW (0.9, 0.999) without decay, a constant rate of 3e-4 x 640 / width in all
     tensors after a linear warm-up, batches that grow from 50 to 500 rows. Its ramps were set for 16 M rows, so they are scaled to
     the budget here, once with the published batches and once with batches that grow tenfold to ours; "ramps as published" are
-    scaled by nothing. Each is tried at ``rates`` times the rate; the one best on the development sets is the rival. Arms of our recipe are trained for
-    each of ``ladder`` budgets, half as long each time, since the rate falls with the budget.
+    scaled by nothing. Each is tried at ``rates`` times the rate; the one best on the development sets is the rival. Arms of our
+    recipe are trained for each of ``ladder`` budgets, half as long each time, since the rate falls with the budget.
     """
 
     name: ClassVar[str] = "rival"
