@@ -4,12 +4,24 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MixtralConfig, Qwen3Config
+from transfer_harness import (
+    CONTEXT,
+    FAMILIES,
+    VOCAB,
+    WIDTH,
+    model_of,
+    named,
+    said,
+    same,
+    trained_of,
+    values,
+)
+from transformers import AutoModelForCausalLM, MixtralConfig, Qwen3Config
 
 import uprior
 from uprior.errors import CheckpointError, SpecError, UnknownNameError, UpriorError
 from uprior.models import load_model, save_model
-from uprior.models.presets import PRESETS, Preset, config_of, from_config
+from uprior.models.presets import PRESETS, config_of, from_config
 from uprior.train import Training
 from uprior.train.optimizer import make_optimizer
 from uprior.transfer import (
@@ -22,49 +34,6 @@ from uprior.transfer import (
     same_statistics,
     shuffled_weights,
 )
-
-FAMILIES = ("llama", "gpt2", "gpt-neox")
-OUTPUTS = ("o_proj", "attn.c_proj", "attention.dense")
-WIDTH, HEADS, VOCAB, CONTEXT = 16, 2, 12, 8
-
-
-def model_of(family, *, seed=0, layers=2, vocab=VOCAB, context=CONTEXT, tied=True, **changes):
-    config = config_of(Preset(family, WIDTH, layers, HEADS, 4 * WIDTH), vocab, context)
-    config.tie_word_embeddings = tied
-    for field, value in changes.items():
-        setattr(config, field, value)
-    return from_config(config, seed, plain=True)
-
-
-def trained_of(family, **arguments):
-    """A model no tensor of which is what a fresh one has, biases and norms included."""
-    model = model_of(family, **{"seed": 7, **arguments})
-    numbers = torch.Generator().manual_seed(arguments.get("seed", 7))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter += torch.randn(parameter.shape, generator=numbers)
-    return model
-
-
-def values(model):
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-
-
-def same(first, second):
-    return {
-        name for name in first if first[name].shape == second[name].shape and torch.equal(first[name], second[name])
-    }
-
-
-def named(model, *roles, layers=None):
-    return {m.name for m in members(model) if m.role in roles and (layers is None or m.layer in layers)}
-
-
-def said(error):
-    text = str(error.value)
-    assert "\n" not in text and len(text) < 400
-    return text
-
 
 # ------------------------------------------------------------------ roles
 
@@ -436,109 +405,3 @@ def test_a_carried_model_is_saved_and_opened(tmp_path):
     carry(trained_of("gpt-neox"), fresh, ROLES[:4])
     save_model(fresh, tmp_path / "model")
     assert same(values(load_model(tmp_path / "model")), values(fresh)) == set(values(fresh))
-
-
-# ------------------------------------------------------------------ controls
-
-
-def sorted_values(tensor):
-    return tensor.flatten().sort().values
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("per", ["tensor", "head"])
-@pytest.mark.parametrize("outputs", [True, False])
-def test_shuffled_weights_keep_their_values_and_lose_their_places(family, per, outputs):
-    trained = trained_of(family)
-    before = values(trained)
-    state = torch.get_rng_state()
-    made = values(shuffled_weights(trained, per=per, output_projections=outputs, seed=3))
-    assert torch.equal(torch.get_rng_state(), state)
-    left = {name for name in before if any(f"{output}." in name for output in OUTPUTS)} if not outputs else set()
-    assert same(made, before) == named(trained, "norms", "embeddings", "positions", "head") | left
-    assert all(torch.equal(sorted_values(made[name]), sorted_values(before[name])) for name in before)
-    assert same(values(trained), before) == set(before)
-    again = values(shuffled_weights(trained, per=per, output_projections=outputs, seed=3))
-    other = values(shuffled_weights(trained, per=per, output_projections=outputs, seed=4))
-    assert same(made, again) == set(made)
-    assert same(made, other) == same(made, before)
-
-
-def pieces(family, name, tensor):
-    """Queries, keys and values of each head, cut by hand as the family's own code reads them. [outputs, inputs] each."""
-    size = WIDTH // HEADS
-    if family == "gpt2":  # [inputs, 3 x heads x size]
-        return tensor.t().reshape(3, HEADS, size, WIDTH).flatten(0, 1)
-    if family == "gpt-neox":  # [heads x 3 x size, inputs]
-        return tensor.reshape(HEADS, 3, size, WIDTH).flatten(0, 1)
-    return tensor.reshape(HEADS, size, WIDTH)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_shuffling_per_head_stays_within_queries_keys_or_values_of_a_head(family):
-    trained = trained_of(family)
-    before = values(trained)
-    by_head, by_tensor = (values(shuffled_weights(trained, per=per)) for per in ("head", "tensor"))
-    makers = [
-        n
-        for n in before
-        if any(f"{m}.weight" in n for m in ("q_proj", "k_proj", "v_proj", "c_attn", "query_key_value"))
-    ]
-    assert len(makers) == (6 if family == "llama" else 2)
-    for name in makers:
-        cut = [pieces(family, name, source[name]) for source in (before, by_head, by_tensor)]
-        for old, new, anywhere in zip(*cut, strict=True):
-            assert torch.equal(sorted_values(old), sorted_values(new)) and not torch.equal(old, new)
-            assert not torch.equal(sorted_values(old), sorted_values(anywhere))
-    outputs = [n for n in before if any(f"{output}.weight" in n for output in OUTPUTS)]
-    assert len(outputs) == 2
-    for name in outputs:
-        cut = [
-            (source[name] if family != "gpt2" else source[name].t()).reshape(WIDTH, HEADS, WIDTH // HEADS).unbind(1)
-            for source in (before, by_head)
-        ]
-        for old, new in zip(*cut, strict=True):
-            assert torch.equal(sorted_values(old), sorted_values(new)) and not torch.equal(old, new)
-
-
-def test_shuffling_per_head_where_heads_share_keys():
-    config = LlamaConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=16,
-        vocab_size=8,
-    )
-    trained = from_config(config, 0)
-    made = shuffled_weights(trained, "attention", per="head")
-    old, new = (m.model.layers[0].self_attn.k_proj.weight.reshape(2, 4, 16) for m in (trained, made))
-    for i in range(2):
-        assert torch.equal(sorted_values(old[i]), sorted_values(new[i]))
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_same_statistics_and_nothing_else(family):
-    trained = trained_of(family)
-    with torch.no_grad():
-        constant = next(m.parameter for m in members(trained) if m.role == "mlp")
-        constant.fill_(0.25)
-    before = values(trained)
-    made = values(same_statistics(trained, layers=(0,), seed=1))
-    drawn = named(trained, "attention", "mlp", layers=(0,))
-    unmoved = {m.name for m in members(trained) if m.parameter is constant}
-    assert same(made, before) == (set(before) - drawn) | unmoved
-    for name in drawn:
-        assert made[name].double().mean() == pytest.approx(float(before[name].double().mean()), abs=1e-6)
-        assert made[name].double().std() == pytest.approx(float(before[name].double().std()), rel=1e-5, abs=1e-9)
-        assert set(made[name].flatten().tolist()).isdisjoint(before[name].flatten().tolist()) or name in unmoved
-    again, other = (values(same_statistics(trained, layers=(0,), seed=seed)) for seed in (1, 2))
-    assert same(made, again) == set(made)
-    assert same(made, other) == (set(before) - drawn) | unmoved
-
-
-def test_a_control_is_carried_like_a_trained_model():
-    trained, fresh = trained_of("gpt2"), model_of("gpt2")
-    control = shuffled_weights(trained, per="head", output_projections=False)
-    carry(control, fresh)
-    assert named(fresh, "attention", "mlp", "norms") == same(values(fresh), values(control))
