@@ -27,6 +27,7 @@ class Preset:
     heads: int
     inner: int
     first_weights: str = ""  # or MATCHING
+    head_size: int = 0  # 0: width / heads
 
 
 # Heads of 32 below width 512, of 64 from there and where contexts are matched: few dimensions tell few symbols apart. Gated MLPs
@@ -35,6 +36,7 @@ PRESETS: dict[str, Preset] = {
     "llama-tiny": Preset("llama", 32, 2, 2, 96),
     "llama-1m": Preset("llama", 128, 4, 4, 344),
     "llama-1m-matching": Preset("llama", 192, 3, 3, 512, MATCHING),
+    "llama-4m-matching": Preset("llama", 512, 3, 4, 512, MATCHING, head_size=64),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
     "llama-7m-matching": Preset("llama", 384, 4, 6, 1024, MATCHING),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),
@@ -154,6 +156,7 @@ def config_of(preset: Preset, vocab: int, context: int) -> Any:
             num_hidden_layers=preset.layers,
             num_attention_heads=preset.heads,
             intermediate_size=preset.inner,
+            head_dim=preset.head_size or None,
             max_position_embeddings=context,
             **common,
         )

@@ -25,7 +25,8 @@ from uprior.evals._base import last_bytes
 from uprior.experiment import TEST_WINDOWS_SEED, open_run
 from uprior.files import read_lines, write_bytes, write_text
 from uprior.models.mup import rescale_
-from uprior.models.presets import PRESETS, Preset, config_of, describe, flops_per_token, from_config
+from uprior.models.presets import describe, flops_per_token
+from uprior.models.sizes import ALLOWED, preset_of, sized_model
 from uprior.rng import digest
 from uprior.sources import Source
 from uprior.spec import Spec, parameter
@@ -70,8 +71,8 @@ class Recipe(Spec):
 class Trial:
     """One run: an arm's source and recipe, a seed of weights and data, a budget, and where it is looked at.
 
-    ``tokens`` and ``evaluate_at`` (tokens, too; the end is always one) are rounded up to whole steps. ``model`` is a
-    preset or ``WIDTHxLAYERS``, a Llama. ``block_rows``: as of a ``Stream``.
+    ``tokens`` and ``evaluate_at`` (tokens, too; the end is always one) are rounded up to whole steps. ``model``: a preset or a
+    size, as ``uprior.models.sizes`` takes it. ``block_rows``: as of a ``Stream``.
     """
 
     arm: str
@@ -256,18 +257,8 @@ def measured(trial: Trial, folder: Path, panel: Panel, *, show: bool = True) -> 
 
 
 def model_of(text: str, *, context: int, seed: int, base_width: int = 0, plain: bool = False) -> Any:
-    """A fresh model of a preset's name, or a Llama of ``WIDTHxLAYERS`` (heads of 32, gates 8/3 wide), rescaled for muP.
-
-    >>> sum(p.numel() for p in model_of("32x1", context=16, seed=0).parameters())
-    20832
-    """
-    size = re.fullmatch(r"(\d+)x(\d+)", text)
-    if size is None:
-        preset = PRESETS[text]
-    else:
-        width, layers = map(int, size.groups())
-        preset = Preset("llama", width, layers, width // 32, -(-8 * width // 3 // 8) * 8)
-    model = from_config(config_of(preset, 256, context), seed, plain=plain)
+    """A fresh model of a preset's name or a size (``uprior.models.sizes``), rescaled for muP."""
+    model = sized_model(text, context=context, seed=seed, plain=plain)
     if base_width:
         rescale_(model, base_width)
     return model
@@ -279,7 +270,9 @@ def width_of(text: str) -> int:
     >>> width_of("128x4"), width_of("llama-5m")
     (128, 256)
     """
-    return PRESETS[text].width if text in PRESETS else int(text.partition("x")[0])
+    preset = preset_of(text)
+    assert preset is not None, text
+    return preset.width
 
 
 def slug(text: str) -> str:
@@ -308,11 +301,8 @@ def log_spaced(first: float, last: float, count: int) -> tuple[int, ...]:
 
 def check_model(study: Study, field_name: str, text: str) -> None:
     """SpecError unless ``model_of`` takes the text."""
-    size = re.fullmatch(r"(\d+)x(\d+)", text)
-    if text not in PRESETS and (size is None or int(size[1]) % 32 or not int(size[1]) or not int(size[2])):
-        study.reject(
-            field_name, f"WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, or one of {', '.join(PRESETS)}"
-        )
+    if preset_of(text) is None:
+        study.reject(field_name, ALLOWED)
 
 
 @dataclass(frozen=True)

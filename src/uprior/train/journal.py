@@ -59,11 +59,22 @@ class Journal:
         self.reporter.say(f"{what}: skipped, {count} of at most {most}")
 
     def evaluated(self, step: int, records: list[dict[str, Any]]) -> None:
-        """What an evaluation after ``step`` steps found, a record per file."""
+        """What an evaluation after ``step`` steps found, a record per file; of other measurements the first number is said."""
         for record in records:
             self.log.write(event="eval", step=step, tokens=self.tokens_by(step), **record)
-        text = ", ".join(f"{record['file']} {record['bits_mean']:.3f}" for record in records)
-        self.reporter.say(f"step {step}: bits per byte, mean over the window: {text}")
+        bits = [f"{record['file']} {record['bits_mean']:.3f}" for record in records if "bits_mean" in record]
+        text = f"bits per byte, mean over the window: {', '.join(bits)}" if bits else first_number(records[0])
+        self.reporter.say(f"step {step}: {text}")
+
+
+def first_number(record: dict[str, Any]) -> str:
+    """The first measured number of a record, with its name.
+
+    >>> first_number({"file": "haystack", "accuracy": 0.25, "rows": 10})
+    'accuracy 0.2500'
+    """
+    name, value = next((name, value) for name, value in record.items() if isinstance(value, float))
+    return f"{name.replace('_', ' ')} {value:.4f}"
 
 
 def last_loss(run: Path) -> float:

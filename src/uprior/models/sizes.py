@@ -1,0 +1,64 @@
+"""Models by size where no preset has it: ``WIDTHxLAYERS``, and ``FAMILY:WIDTHxLAYERSxHEADS``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from uprior.models.matching import MATCHING
+from uprior.models.presets import PRESETS, Preset, config_of, from_config
+
+ALLOWED = (
+    "WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, WIDTHxLAYERS-matching, FAMILY:WIDTHxLAYERSxHEADS with a family of "
+    "gpt2, gpt-neox, llama, as in gpt2:16x2x4, or one of " + ", ".join(PRESETS)
+)
+# Of matching starts: four heads tell matches of 1, 2, 3 and 0 symbols apart.
+MATCHING_HEADS, MATCHING_HEAD_SIZE = 4, 64
+
+
+def preset_of(text: str) -> Preset | None:
+    """The preset of a name or size; None where the text is neither (ALLOWED says what is).
+
+    ``WIDTHxLAYERS``               a Llama, heads of 32, gates 8/3 wide
+    ``WIDTHxLAYERS-matching``      a Llama that begins by matching contexts: 4 heads of 64, gates as wide as the model
+    ``FAMILY:WIDTHxLAYERSxHEADS``  gates of a Llama 8/3 wide, other MLPs 4 wide; ``gpt2:16x2x4`` is what the published
+                                   diagnostics call 2_4_16
+
+    >>> preset_of("64x3"), preset_of("63x3")
+    (Preset(family='llama', width=64, layers=3, heads=2, inner=176, first_weights='', head_size=0), None)
+    """
+    if text in PRESETS:
+        return PRESETS[text]
+    if size := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(-matching)?", text):
+        width, layers = int(size[1]), int(size[2])
+        if width % 32:
+            return None
+        if size[3]:
+            return Preset("llama", width, layers, MATCHING_HEADS, width, MATCHING, MATCHING_HEAD_SIZE)
+        return Preset("llama", width, layers, width // 32, _gates(width))
+    if size := re.fullmatch(r"(gpt2|gpt-neox|llama):([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text):
+        width, layers, heads = map(int, size.groups()[1:])
+        if width % heads or (width // heads) % 2:  # rotations turn pairs
+            return None
+        return Preset(size[1], width, layers, heads, _gates(width) if size[1] == "llama" else 4 * width)
+    return None
+
+
+def sized_model(
+    text: str, *, vocab: int = 256, context: int, seed: int, plain: bool = False, untied: bool = False
+) -> Any:
+    """A fresh model of a preset's name or a size; ``untied`` gives reading and writing a table each, ``plain`` random weights.
+
+    >>> sum(p.numel() for p in sized_model("32x1", context=16, seed=0).parameters())
+    20832
+    """
+    preset = preset_of(text)
+    assert preset is not None, text
+    config = config_of(preset, vocab, context)
+    if untied:
+        config.tie_word_embeddings = False
+    return from_config(config, seed, plain=plain)
+
+
+def _gates(width: int) -> int:
+    return -(-8 * width // 3 // 8) * 8

@@ -1,0 +1,229 @@
+"""Does what arms describe, each run once: finished runs are read back, a stopped one goes on, so any study can be interrupted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from uprior.corpora import Corpus
+from uprior.data.stream import BatchStream, CorpusStream, Stream
+from uprior.experiment import open_run
+from uprior.files import read_lines
+from uprior.models.folder import load_model
+from uprior.models.presets import flops_per_token
+from uprior.models.sizes import sized_model
+from uprior.rng import digest
+from uprior.studies._arms import Arm, Carried, Given, Model, Record, Stage, WarmUp
+from uprior.studies._compute import generation_flops_per_token
+from uprior.studies._short_runs import PATIENCE, slug
+from uprior.train.loop import fit, remove_checkpoints
+from uprior.train.settings import Training
+from uprior.train.threads import recorded_threads, threads_of_run
+from uprior.transfer import Table, compose, freeze, same_statistics, shuffled_weights
+
+# The seed of trials of learning rates: no reported one.
+TUNING = 1 << 20
+
+
+@dataclass(frozen=True)
+class Laboratory:
+    """Where runs lie, and how they are made.
+
+    rates   learning rates tried for every arm of a stage, each for the whole stage, on a seed and data of their own
+    """
+
+    folder: Path
+    rates: tuple[float, ...]
+    show: bool = True
+
+    def records(self, arms: Sequence[Arm], stages: Sequence[Stage], seeds: Sequence[int]) -> list[Record]:
+        """A record per stage, arm, seed and evaluation; what is missing is run now, one seed after the other.
+
+        {stage, arm, seed, step, tokens, learning_rate, parameters, train_flops, warmup_tokens, warmup_flops, generation_flops}
+        and what the stage measures. ``train_flops`` are the shared stage's so far; an arm is charged all three.
+        Raises KeyboardInterrupt when a run was asked to stop: it is saved, and the same call goes on.
+        """
+        records: list[Record] = []
+        number, total = 0, len(arms) * len(stages) * len(seeds)
+        for seed in seeds:
+            for stage in stages:
+                for arm in arms:
+                    found = self.run(arm, stage, seed)
+                    records += found
+                    number += 1
+                    value = found[-1][stage.metric]
+                    sys.stderr.write(
+                        f"{number} of {total}: {stage.name}, {arm.name}, seed {seed}: {stage.metric} {value:.4f}\n"
+                    )
+        return records
+
+    def run(self, arm: Arm, stage: Stage, seed: int) -> list[Record]:
+        """The records of one arm on one stage with one seed."""
+        rate = self.rate(arm, stage)
+        folder = self._stage(arm, stage, seed, rate, stage.measure, stage.evaluate_at | {_steps(arm, stage)})
+        cost = self._cost(arm, stage)
+        return [
+            {
+                "stage": stage.name,
+                "arm": arm.name,
+                "seed": seed,
+                "step": line["step"],
+                "tokens": line["tokens"],
+                "learning_rate": rate,
+                **cost,
+                "train_flops": cost["flops_per_token"] * line["tokens"],
+                **{key: value for key, value in line.items() if key not in ("event", "step", "tokens")},
+            }
+            for line in read_lines(folder / "log.jsonl")
+            if line["event"] == "eval"
+        ]
+
+    def rate(self, arm: Arm, stage: Stage) -> float:
+        """The learning rate that ``stage.choose`` found best for this arm, each tried for the whole stage."""
+        rates = arm.rates or self.rates
+        if len(rates) == 1:
+            return rates[0]
+        found = {}
+        for rate in rates:
+            folder = self._stage(
+                arm, stage, TUNING, rate, lambda model, _: [{"chosen_by": stage.choose(model)}],
+                frozenset({_steps(arm, stage)}),
+            )  # fmt: skip
+            found[rate] = next(l["chosen_by"] for l in read_lines(folder / "log.jsonl") if l["event"] == "eval")
+        return min(found, key=found.__getitem__)
+
+    def model(self, arm: Arm, stage: Stage, seed: int) -> Any:
+        """The trained model of a run that ``run`` has done."""
+        rate = self.rate(arm, stage)
+        return load_model(self._stage(arm, stage, seed, rate, stage.measure, stage.evaluate_at | {_steps(arm, stage)}))
+
+    def start(self, arm: Arm, stage: Stage, seed: int) -> tuple[Any, Table | None]:
+        """The model that an arm's shared stage begins with, and the table of what is copied, fresh and frozen."""
+        model = self._fresh(stage.model, seed, plain=arm.plain)
+        table = None
+        if arm.carried:
+            given = {
+                f"warm-up {number}" if len(arm.carried) > 1 else "": (
+                    self.warmed(one, stage.model, seed, arm.plain),
+                    one.parts,
+                )
+                for number, one in enumerate(arm.carried, start=1)
+            }
+            layers = arm.carried[0].layers
+            table = compose(model, given, layers, embeddings=arm.embeddings, positions=arm.positions)
+        if arm.frozen:
+            frozen = freeze(model, arm.frozen)
+            table = frozen if table is None else table.then(frozen)
+        return model, table
+
+    def warmed(self, carried: Carried, model: Model, seed: int, plain: bool = False) -> Any:
+        """The model of a warm-up, trained now if need be, and its control's changes made."""
+        warm_up = carried.warm_up
+        made = load_model(warm_up.name) if isinstance(warm_up, Given) else self._warm(warm_up, model, seed, plain)
+        match warm_up.control:
+            case "":
+                return made
+            case "same statistics":
+                return same_statistics(made, seed=seed)
+            case "shuffled":
+                return shuffled_weights(made, seed=seed)
+        return shuffled_weights(made, per="head", output_projections="kept" not in warm_up.control, seed=seed)
+
+    # ---------------------------------------------------------------- runs
+
+    def _warm(self, warm_up: WarmUp, model: Model, seed: int, plain: bool) -> Any:
+        own = replace(model, vocab=warm_up.vocab, context=warm_up.length)
+        config = {"kind": "warm-up", "model": vars(own), "plain": plain, "seed": seed, **warm_up.describe()}
+        stream = _stream_of(warm_up, seed)
+        folder = self._fit(
+            f"warm-up {warm_up.data.name}", config, stream, warm_up.training,
+            lambda: self._fresh(own, seed, plain=plain), None, frozenset(),
+        )  # fmt: skip
+        return load_model(folder)
+
+    def _stage(
+        self, arm: Arm, stage: Stage, seed: int, rate: float, evaluate: Any, evaluate_at: frozenset[int]
+    ) -> Path:
+        """The folder of a finished run of the shared stage."""
+        stream = stage.stream(seed)
+        training: Training = stage.training.replace(learning_rate=rate, steps=_steps(arm, stage))
+        config = {
+            "kind": "shared stage",
+            "stage": stage.name,
+            "model": vars(stage.model),
+            "arm": arm.describe(),
+            "seed": seed,
+            "stream": stream.describe(),
+            "training": training.to_dict(),
+            "evaluate_at": sorted(evaluate_at),
+        }
+        title = f"{stage.name} {arm.name}"
+        return self._fit(
+            title, config, stream, training, lambda: self.start(arm, stage, seed)[0], evaluate, evaluate_at
+        )
+
+    def _fit(
+        self, title: str, config: Record, stream: BatchStream, training: Training, make: Any, evaluate: Any,
+        evaluate_at: frozenset[int],
+    ) -> Path:  # fmt: skip
+        """The folder of a run, done now unless it was before; its name holds a digest of all that it is."""
+        config = json.loads(json.dumps(config))
+        run = self.folder / f"{slug(title)}-{digest(json.dumps(config, sort_keys=True)).hex()[:12]}"
+        if (run / "model").exists():
+            return run
+        model = make()
+        stream.patience = PATIENCE
+        run.mkdir(parents=True, exist_ok=True)
+        open_run(run, config)
+        with threads_of_run(recorded_threads(run), speak=False):
+            result = fit(
+                model, stream, training, run, evaluate=evaluate, evaluate_at=evaluate_at, title=title, show=self.show
+            )
+        if not result.finished:
+            raise KeyboardInterrupt
+        remove_checkpoints(run)
+        return run
+
+    def _fresh(self, model: Model, seed: int, *, plain: bool) -> Any:
+        return sized_model(
+            model.name, vocab=model.vocab, context=model.context, seed=seed, plain=plain, untied=model.untied
+        )
+
+    # ---------------------------------------------------------------- what it costs
+
+    def _cost(self, arm: Arm, stage: Stage) -> Record:
+        """Of an arm: parameters, FLOPs per token of the shared stage, and what its warm-ups took, each counted once."""
+        fresh = self._fresh(stage.model, 0, plain=True)
+        tokens, training, writing = 0, 0.0, 0.0
+        for warm_up in {
+            json.dumps(one.warm_up.describe(), sort_keys=True): one.warm_up for one in arm.carried
+        }.values():
+            tokens += warm_up.tokens
+            if isinstance(warm_up, Given):
+                training += warm_up.flops
+                continue
+            own = self._fresh(replace(stage.model, vocab=warm_up.vocab), 0, plain=True)
+            training += flops_per_token(own) * warm_up.tokens
+            if not isinstance(warm_up.data, Corpus):
+                writing += generation_flops_per_token(warm_up.data, length=warm_up.length) * warm_up.tokens
+        return {
+            "parameters": sum(p.numel() for p in fresh.parameters()),
+            "flops_per_token": flops_per_token(fresh),
+            "warmup_tokens": tokens,
+            "warmup_flops": training,
+            "generation_flops": writing,
+        }
+
+
+def _steps(arm: Arm, stage: Stage) -> int:
+    return stage.training.steps + arm.more_steps
+
+
+def _stream_of(warm_up: WarmUp, seed: int) -> BatchStream:
+    if isinstance(warm_up.data, Corpus):
+        return CorpusStream(warm_up.data, seed=seed, batch_size=warm_up.rows, length=warm_up.length)
+    return Stream(warm_up.data, seed=seed, batch_size=warm_up.rows, length=warm_up.length, vocab=warm_up.vocab)

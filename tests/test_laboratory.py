@@ -1,0 +1,154 @@
+"""Arms of transfer studies: each run once, paired by seed, charged for what it spent, the same after an interruption."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from uprior import corpora, sources
+from uprior.data.stream import CorpusStream
+from uprior.models.presets import flops_per_token
+from uprior.studies._arms import BLOCKS, EVERYTHING, SCRATCH, Arm, Carried, Given, Model, Stage, WarmUp, controls_of
+from uprior.studies._laboratory import TUNING, Laboratory
+from uprior.studies._short_runs import Panel
+from uprior.train.settings import Training
+
+MODEL = Model("32x2", 256, 32)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "squares.txt"
+    path.write_text(" ".join(str(n * n) for n in range(3000)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def stage(file: Path) -> Stage:
+    corpus = corpora.get(f"file:{file}")
+    panel = Panel({"squares": f"file:{file}"}, context=32, positions=8)
+    return Stage(
+        "squares",
+        MODEL,
+        lambda seed: CorpusStream(corpus, seed=seed, batch_size=4, length=32),
+        Training(steps=6, warmup_steps=1, checkpoint_every=2),
+        panel.measure,
+        lambda model: float(panel.measure(model)[0]["bits_mean"]),
+        frozenset({0, 3, 6}),
+    )
+
+
+def warm_up(**changes: Any) -> WarmUp:
+    made = WarmUp(sources.get("dyck:k=4"), Training(steps=3, warmup_steps=1, learning_rate=3e-3), rows=4, length=16)
+    return dataclasses.replace(made, **changes)
+
+
+def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in record.items() if key != "window_bits"} for record in records]
+
+
+def test_arms_share_weights_and_batches_of_a_seed(tmp_path: Path, stage: Stage) -> None:
+    laboratory = Laboratory(tmp_path, (1e-3,), show=False)
+    attention = Arm("attention", (Carried(warm_up(), ("attention",)),), frozen=("norms",))
+    scratch, _ = laboratory.start(SCRATCH, stage, 3)
+    started, table = laboratory.start(attention, stage, 3)
+    warmed = laboratory.warmed(attention.carried[0], MODEL, 3)
+    for name, weight in started.named_parameters():
+        expected = warmed if "self_attn" in name else scratch
+        assert torch.equal(weight, dict(expected.named_parameters())[name]), name
+        assert weight.requires_grad == ("norm" not in name), name
+    assert table is not None and {record["role"] for record in table.records() if record["start"] == "copied"} == {
+        "attention"
+    }
+    assert not torch.equal(laboratory.start(SCRATCH, stage, 4)[0].lm_head.weight, scratch.lm_head.weight)
+
+
+def test_warm_up_trains_and_controls_keep_statistics_only(tmp_path: Path, stage: Stage) -> None:
+    laboratory = Laboratory(tmp_path, (1e-3,), show=False)
+    arm = Arm("warmed", (Carried(warm_up(), EVERYTHING),))
+    names = [control.name for control in controls_of(arm, other=corpora.get("python_stdlib"), more_steps=2)]
+    assert len(set(names)) == len(names) == 8
+    trained, _ = laboratory.start(arm, stage, 0)
+    shuffled, _ = laboratory.start(next(c for c in controls_of(arm) if c.name == "weights shuffled"), stage, 0)
+    one, other = (model.model.layers[1].mlp.up_proj.weight.detach() for model in (trained, shuffled))
+    assert not torch.equal(one, other)
+    assert torch.equal(one.flatten().sort().values, other.flatten().sort().values)
+    assert torch.equal(trained.model.norm.weight, shuffled.model.norm.weight)
+
+
+def test_records_pair_seeds_and_charge_compute(tmp_path: Path, stage: Stage) -> None:
+    laboratory = Laboratory(tmp_path, (1e-3,), show=False)
+    arms = [SCRATCH, Arm("warmed", (Carried(warm_up(), BLOCKS),)), Arm("longer", more_steps=4)]
+    records = laboratory.records(arms, [stage], [0, 1])
+    assert [(r["arm"], r["seed"], r["step"]) for r in records if r["seed"] == 1] == [
+        (arm, 1, step)
+        for arm, steps in (("scratch", (0, 3, 6)), ("warmed", (0, 3, 6)), ("longer", (0, 3, 6, 10)))
+        for step in steps
+    ]
+    flops = flops_per_token(laboratory.start(SCRATCH, stage, 0)[0])
+    last = {r["arm"]: r for r in records if r["seed"] == 0}
+    assert last["warmed"]["warmup_tokens"] == 3 * 4 * 16 and last["scratch"]["warmup_tokens"] == 0
+    assert last["warmed"]["warmup_flops"] == flops * 3 * 4 * 16 and last["warmed"]["generation_flops"] > 0
+    assert last["longer"]["train_flops"] == flops * 10 * 4 * 32
+    # At a constant rate, and with one seed, a longer run begins as the shorter one does.
+    bits = {(r["arm"], r["step"]): r["bits_mean"] for r in records if r["seed"] == 0}
+    assert bits["longer", 6] == bits["scratch", 6] and bits["warmed", 0] != bits["scratch", 0]
+
+
+def test_stopped_and_asked_again_it_gives_the_same_digits(tmp_path: Path, stage: Stage, monkeypatch: Any) -> None:
+    from uprior.studies import _laboratory
+    from uprior.train.loop import Result
+
+    arms = [SCRATCH, Arm("warmed", (Carried(warm_up(), EVERYTHING),))]
+    expected = Laboratory(tmp_path / "whole", (1e-3,), show=False).records(arms, [stage], [0])
+
+    whole = _laboratory.fit
+
+    def interrupted(model: Any, stream: Any, training: Any, run: Path, **options: Any) -> Result:
+        """The first steps, with the checkpoint that a stopped run leaves."""
+        short = whole(model, stream, training.replace(steps=4), run, **options)
+        for part in ("model",):
+            (run / part).rename(run / f".{part}")
+        return Result(short.steps, short.loss_nats, finished=False)
+
+    again = Laboratory(tmp_path / "parts", (1e-3,), show=False)
+    monkeypatch.setattr(_laboratory, "fit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        again.records(arms[:1], [stage], [0])
+    monkeypatch.setattr(_laboratory, "fit", whole)
+    assert again.records(arms, [stage], [0]) == expected
+    untouched = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("log.jsonl")}
+    assert again.records(arms, [stage], [0]) == expected
+    assert untouched == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("log.jsonl")}
+
+
+def test_rates_are_chosen_by_trials_on_a_seed_of_their_own(tmp_path: Path, stage: Stage) -> None:
+    laboratory = Laboratory(tmp_path, (1e-3, 3e-3), show=False)
+    seen: list[int] = []
+    stream = stage.stream
+    tried = dataclasses.replace(stage, stream=lambda seed: (seen.append(seed), stream(seed))[1])
+    rate = laboratory.rate(SCRATCH, tried)
+    assert set(seen) == {TUNING} and rate == 3e-3  # of six steps from random weights the larger wins
+    worse = dataclasses.replace(tried, choose=lambda model: -stage.choose(model))
+    assert Laboratory(tmp_path / "other", (1e-3, 3e-3), show=False).rate(SCRATCH, worse) == 1e-3
+    assert laboratory.rate(dataclasses.replace(SCRATCH, rates=(0.5,)), stage) == 0.5
+
+
+def test_given_weights_are_the_same_for_every_seed(tmp_path: Path, stage: Stage) -> None:
+    from uprior.models.folder import save_model
+
+    laboratory = Laboratory(tmp_path, (1e-3,), show=False)
+    save_model(laboratory.start(SCRATCH, stage, 9)[0], tmp_path / "given")
+    arm = Arm("given", (Carried(Given(str(tmp_path / "given"), 100, 1e6), EVERYTHING),))
+    first, second = (laboratory.start(arm, stage, seed)[0].state_dict() for seed in (0, 1))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert [c.name for c in controls_of(arm, other=corpora.get("python_stdlib"), by_head=False)] == [
+        "weights shuffled", "weights same statistics",
+    ]  # fmt: skip
+    record = laboratory.run(arm, stage, 0)[-1]
+    assert (record["warmup_tokens"], record["warmup_flops"]) == (100, 1e6) and np.isfinite(record["bits_mean"])
