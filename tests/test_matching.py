@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import torch
 
 import uprior
 from uprior.errors import SpecError
+from uprior.models.matching import _codes
 from uprior.models.mup import rescale_
-from uprior.models.presets import fresh_like, from_config
+from uprior.models.presets import PRESETS, Preset, fresh_like, from_config
+from uprior.models.sizes import preset_of, sized_model
 from uprior.train.fused import fused_hidden
 
 
@@ -28,10 +31,10 @@ def share_right(model: Any, ids: torch.Tensor, first: int) -> float:
     return float((guesses == ids[:, 1:])[:, first:].double().mean())
 
 
-@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-7m-matching"])
+@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-3m-matching", "128x2-matching"])
 @pytest.mark.parametrize("period", [20, 100])
 def test_it_copies_before_it_is_trained(name: str, period: int) -> None:
-    model = uprior.build(name, context=256)
+    model = sized_model(name, context=256, seed=0)
     ids = periodic(8, 256, period)
     plain = from_config(model.config, 0, plain=True)
     assert share_right(model, ids, period + 4) > 0.8
@@ -94,3 +97,22 @@ def test_first_weights_do_not_depend_on_threads(name: str) -> None:
 def test_its_sizes_are_its_own() -> None:
     with pytest.raises(SpecError, match="without -matching"):
         rescale_(uprior.build("llama-1m-matching", context=32), 128)
+
+
+@pytest.mark.parametrize(("size", "far"), [(95, 0.09), (255, 0.005), (300, 1e-6)])
+def test_symbols_lie_as_far_apart_as_the_dimensions_allow(size: int, far: float) -> None:
+    torch.manual_seed(0)
+    codes = _codes(256, size)
+    overlap = codes @ codes.t()
+    assert torch.allclose(overlap.diagonal(), torch.ones(256), atol=1e-5)
+    off = overlap - torch.diag(overlap.diagonal())
+    assert float(off.pow(2).mean().sqrt()) < far
+
+
+def test_names_of_sizes() -> None:
+    assert preset_of("512x2-matching") == dataclasses.replace(PRESETS["llama-3m-matching"], head_size=64)
+    assert preset_of("gpt2:16x2x4") == Preset("gpt2", 16, 2, 4, 64)
+    for wrong in ("513x2", "512x0", "gpt2:16x2x5", "gpt2:12x2x4", "llama-2m", "512x2-other"):
+        assert preset_of(wrong) is None, wrong
+    untied = sized_model("gpt2:16x2x4", vocab=31, context=20, seed=0, untied=True)
+    assert untied.lm_head.weight is not untied.transformer.wte.weight and untied.config.vocab_size == 31

@@ -31,12 +31,13 @@ class Preset:
 
 
 # Heads of 32 below width 512, of 64 from there and where contexts are matched: few dimensions tell few symbols apart. Gated MLPs
-# are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2.
+# are 8/3 wide as in Llama, plain ones 4 wide as in GPT-2. Where contexts are matched width and heads count most, layers and MLPs
+# least (docs/LOG.md): one layer that fetches, one that looks up.
 PRESETS: dict[str, Preset] = {
     "llama-tiny": Preset("llama", 32, 2, 2, 96),
     "llama-1m": Preset("llama", 128, 4, 4, 344),
     "llama-1m-matching": Preset("llama", 192, 3, 3, 512, MATCHING),
-    "llama-4m-matching": Preset("llama", 512, 3, 4, 512, MATCHING, head_size=64),
+    "llama-3m-matching": Preset("llama", 512, 2, 8, 256, MATCHING),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
     "llama-7m-matching": Preset("llama", 384, 4, 6, 1024, MATCHING),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),

@@ -12,15 +12,15 @@ ALLOWED = (
     "WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, WIDTHxLAYERS-matching, FAMILY:WIDTHxLAYERSxHEADS with a family of "
     "gpt2, gpt-neox, llama, as in gpt2:16x2x4, or one of " + ", ".join(PRESETS)
 )
-# Of matching starts: four heads tell matches of 1, 2, 3 and 0 symbols apart.
-MATCHING_HEADS, MATCHING_HEAD_SIZE = 4, 64
+# Of matching starts: at least four heads, which tell matches of 1, 2, 3 and 0 symbols apart.
+LEAST_MATCHING_HEADS, MATCHING_HEAD_SIZE = 4, 64
 
 
 def preset_of(text: str) -> Preset | None:
     """The preset of a name or size; None where the text is neither (ALLOWED says what is).
 
     ``WIDTHxLAYERS``               a Llama, heads of 32, gates 8/3 wide
-    ``WIDTHxLAYERS-matching``      a Llama that begins by matching contexts: 4 heads of 64, gates as wide as the model
+    ``WIDTHxLAYERS-matching``      a Llama that begins by matching contexts: 4 or more heads of 64, gates half as wide
     ``FAMILY:WIDTHxLAYERSxHEADS``  gates of a Llama 8/3 wide, other MLPs 4 wide; ``gpt2:16x2x4`` is what the published
                                    diagnostics call 2_4_16
 
@@ -34,7 +34,8 @@ def preset_of(text: str) -> Preset | None:
         if width % 32:
             return None
         if size[3]:
-            return Preset("llama", width, layers, MATCHING_HEADS, width, MATCHING, MATCHING_HEAD_SIZE)
+            heads = max(LEAST_MATCHING_HEADS, width // MATCHING_HEAD_SIZE)
+            return Preset("llama", width, layers, heads, width // 2, MATCHING, MATCHING_HEAD_SIZE)
         return Preset("llama", width, layers, width // 32, _gates(width))
     if size := re.fullmatch(r"(gpt2|gpt-neox|llama):([1-9]\d*)x([1-9]\d*)x([1-9]\d*)", text):
         width, layers, heads = map(int, size.groups()[1:])
