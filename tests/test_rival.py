@@ -88,7 +88,7 @@ def test_a_curve_joins_runs_of_all_budgets_and_leaves_out_step_0():
 
 
 def test_the_published_recipe_is_brought_to_the_budget():
-    study = Rival(tokens=16_000 * 256, rates=(1.0, 3.0), rows=20)
+    study = Rival(tokens=16_000 * 256, rates=(1.0, 3.0), rows=20, model="llama-1m")
     trials = {trial.arm: trial for trial in study._rivals(0)}
     assert list(trials) == [f"{v}, rate x{r}" for v in VARIANTS for r in (1, 3)][:-1]
     recipe = trials["published batches, rate x3"].recipe

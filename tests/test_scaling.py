@@ -71,7 +71,8 @@ def test_the_mean_of_sets_weighs_sets_alike():
 def test_the_study_end_to_end_and_once(tmp_path, monkeypatch):
     monkeypatch.setattr(_laws, "DRAWS", 5)
     options = {"data": write_data(tmp_path / "data"), "sizes": ["32x1", "32x2", "64x1", "64x2"], "length": "32", "positions": "6",
-               "rows": "4", "show": "false", "tokens": "1k", "ladder": "3", "source": "dyck", "base_width": "64"}  # fmt: skip
+               "rows": "4", "show": "false", "tokens": "1k", "ladder": "3", "source": "dyck", "base_width": "64",
+               "optimizer": "adamw"}  # fmt: skip
     study = studies.get("scaling", options)
     out = tmp_path / "out"
     study.run(out)

@@ -312,9 +312,14 @@ class ShortRuns(Study):
     data: str = parameter("data", "folder with the files of the evaluation sets")
     length: int = parameter(256, "tokens per row, bytes per window", low=16, high=1 << 20)
     positions: int = parameter(256, "windows per set and evaluation", low=2, high=1 << 20)
-    learning_rate: float = parameter(3e-3, "our recipe: peak learning rate", low=1e-8, high=10.0)
-    rows: int = parameter(8, "our recipe: rows per step", low=1, high=1 << 20)
+    # Models that begin by matching contexts want low rates: at 3e-3 they lose what they begin with (docs/LOG.md).
+    learning_rate: float = parameter(4e-4, "our recipe: peak learning rate", low=1e-8, high=10.0)
+    rows: int = parameter(16, "our recipe: rows per step", low=1, high=1 << 20)
     decay_share: float = parameter(0.6, "our recipe: share of the steps over which the rate falls", low=0.0, high=1.0)
+
+    optimizer: str = parameter(
+        "muon", "our recipe: muon for hidden matrices, or adamw for all", choices=("adamw", "muon")
+    )
 
     show: bool = parameter(True, "the progress of every run")
     docs: str = parameter("", "another folder for the Markdown page and its figures")
@@ -329,7 +334,12 @@ class ShortRuns(Study):
     @property
     def recipe(self) -> Recipe:
         """Ours, as the options say."""
-        return Recipe(learning_rate=self.learning_rate, rows=self.rows, decay_share=self.decay_share)
+        return Recipe(
+            learning_rate=self.learning_rate,
+            rows=self.rows,
+            decay_share=self.decay_share,
+            optimizer=self.optimizer,
+        )
 
     def panel(self, sets: Mapping[str, str]) -> Panel:
         return Panel(sets, context=self.length, positions=self.positions)
@@ -339,15 +349,7 @@ class ShortRuns(Study):
 class OneModel(ShortRuns):
     """Those of one target model."""
 
-    model: str = parameter("llama-1m", "what is trained: a preset, or WIDTHxLAYERS")
-    optimizer: str = parameter(
-        "muon", "our recipe: muon for hidden matrices, or adamw for all", choices=("adamw", "muon")
-    )
-
-    @property
-    def recipe(self) -> Recipe:
-        ours: Recipe = super().recipe.replace(optimizer=self.optimizer)
-        return ours
+    model: str = parameter("256x2-matching", "what is trained: a preset or a size, as in 128x4")
 
     def validate(self) -> None:
         check_model(self, "model", self.model)

@@ -26,8 +26,9 @@ MEAN = "mean of all sets"
 class Scaling(ShortRuns):
     """How do zero-shot bits fall with parameters and with tokens? Power laws, the largest size held out (70 minutes).
 
-    Every size trains on every budget of the ladder, on the same stream, each run with its own decay of the rate, which is found
-    at ``base_width`` and carried to the other widths by muP. Per real set, and for their mean: bits = floor + size * N^-alpha +
+    Every size trains on every budget of the ladder, on the same stream, each run with its own decay of the rate. All widths take
+    one rate, as Muon's steps allow; with ``--optimizer adamw --base-width 128`` and sizes without -matching the rate is that of a
+    width and carried to the others by muP. Per real set, and for their mean: bits = floor + size * N^-alpha +
     data * D^-beta by Huber loss of log bits, with bootstrap intervals over windows and residuals; what the law of the smaller
     sizes predicts for the largest; bits per doubling of parameters and of tokens. Leaves records.jsonl, scaling.json, scaling.md,
     its figure and report.html in ``out``; finished runs are never run again.
@@ -36,13 +37,14 @@ class Scaling(ShortRuns):
     name: ClassVar[str] = "scaling"
     source: Source = field(default=Universal(), metadata={"text": "what is trained on"})
     sizes: tuple[str, ...] = parameter(
-        ("32x2", "64x3", "128x4", "192x5", "256x6"), "models, the smallest first: presets, or WIDTHxLAYERS"
+        ("128x2-matching", "192x2-matching", "256x2-matching", "384x2-matching", "512x2-matching"),
+        "models, the smallest first: presets or sizes",
     )
     tokens: int = parameter(8_000_000, "tokens of the longest runs", low=1)
     ladder: int = parameter(5, "budgets, each half of the one before", low=2, high=30)
     seeds: int = parameter(1, "runs of each size and budget", low=1, high=1000)
     base_width: int = parameter(
-        128, "width that the learning rate was found at (muP); 0: one rate at all", low=0, high=1 << 20
+        0, "width that the learning rate was found at (muP); 0: one rate at all", low=0, high=1 << 20
     )
 
     def validate(self) -> None:
