@@ -12,6 +12,7 @@ import torch
 
 from uprior import corpora, sources
 from uprior.data.stream import CorpusStream
+from uprior.files import read_lines
 from uprior.models.presets import flops_per_token
 from uprior.studies._arms import BLOCKS, EVERYTHING, SCRATCH, Arm, Carried, Given, Model, Stage, WarmUp, controls_of
 from uprior.studies._laboratory import TUNING, Laboratory
@@ -79,6 +80,28 @@ def test_warm_up_trains_and_controls_keep_statistics_only(tmp_path: Path, stage:
     assert not torch.equal(one, other)
     assert torch.equal(one.flatten().sort().values, other.flatten().sort().values)
     assert torch.equal(trained.model.norm.weight, shuffled.model.norm.weight)
+
+
+def test_one_warm_up_keeps_models_of_many_lengths(tmp_path: Path, stage: Stage) -> None:
+    laboratory = Laboratory(tmp_path, (1e-3,), show=False)
+    longest = warm_up(training=Training(steps=5, warmup_steps=1, learning_rate=3e-3), keep=(2, 3))
+    arms = [Arm(f"{at} steps", (Carried(dataclasses.replace(longest, at=at), EVERYTHING),)) for at in (2, 3, 0)]
+    second, third, last = (laboratory.start(arm, stage, 0)[0].state_dict() for arm in arms)
+    assert len(list(tmp_path.glob("warm-up*"))) == 1
+    # At a constant rate the model kept at step 3 is that of a run of 3 steps.
+    alone = laboratory.start(Arm("alone", (Carried(warm_up(), EVERYTHING),)), stage, 0)[0].state_dict()
+    assert all(torch.equal(third[name], alone[name]) for name in alone)
+    assert not any(torch.equal(other["lm_head.weight"], third["lm_head.weight"]) for other in (second, last))
+    assert [laboratory.run(arm, stage, 0)[-1]["warmup_tokens"] for arm in arms] == [2 * 64, 3 * 64, 5 * 64]
+
+    log = read_lines(laboratory.warm_up(longest, MODEL, 0) / "log.jsonl")
+    assert sum(line["event"] == "train" for line in log) == 5
+    distances = [line["distance"] for line in log if line["event"] == "eval"]
+    fresh = laboratory.start(SCRATCH, stage, 0)[0]
+    weights = {name: weight.detach().double() for name, weight in fresh.named_parameters()}
+    moved = sum(float((third[name].double() - weight).square().sum()) for name, weight in weights.items())
+    length = sum(float(weight.square().sum()) for weight in weights.values())
+    assert distances[1] == pytest.approx((moved / length) ** 0.5, rel=1e-6) and 0 < distances[0] < distances[1]
 
 
 def test_records_pair_seeds_and_charge_compute(tmp_path: Path, stage: Stage) -> None:

@@ -41,7 +41,8 @@ class Model:
 class WarmUp:
     """Training before the shared stage, from fresh weights. ``data``: a source, or a corpus for controls on real data.
 
-    The model is that of the shared stage, but for ``vocab`` and the context, ``length``: what a source needs.
+    The model is that of the shared stage, but for ``vocab`` and the context, ``length``: what a source needs. ``keep``: steps at
+    which the model is kept on the way; ``at``: which of them is carried (0: the end). So one run has warm-ups of many lengths.
     """
 
     data: Source | Corpus
@@ -50,19 +51,23 @@ class WarmUp:
     length: int
     vocab: int = 256
     control: str = ""
+    keep: tuple[int, ...] = ()
+    at: int = 0
 
     @property
     def tokens(self) -> int:
-        return self.training.steps * self.rows * self.length
+        """Trained on by the model that is carried."""
+        return (self.at or self.training.steps) * self.rows * self.length
 
     def describe(self) -> Record:
-        return {
+        described = {
             "data": self.data.to_dict(),
             "training": self.training.to_dict(),
             "rows": self.rows,
             "length": self.length,
             "vocab": self.vocab,
         }
+        return described | ({"keep": self.keep} if self.keep else {}) | ({"at": self.at} if self.at else {})
 
 
 @dataclass(frozen=True)

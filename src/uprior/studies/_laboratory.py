@@ -13,7 +13,7 @@ from uprior.corpora import Corpus
 from uprior.data.stream import BatchStream, CorpusStream, Stream
 from uprior.experiment import open_run
 from uprior.files import read_lines
-from uprior.models.folder import load_model
+from uprior.models.folder import load_model, save_model
 from uprior.models.presets import flops_per_token
 from uprior.models.sizes import sized_model
 from uprior.rng import digest
@@ -123,7 +123,7 @@ class Laboratory:
     def warmed(self, carried: Carried, model: Model, seed: int, plain: bool = False) -> Any:
         """The model of a warm-up, trained now if need be, and its control's changes made."""
         warm_up = carried.warm_up
-        made = load_model(warm_up.name) if isinstance(warm_up, Given) else self._warm(warm_up, model, seed, plain)
+        made = load_model(warm_up.name if isinstance(warm_up, Given) else self._kept(warm_up, model, seed, plain))
         match warm_up.control:
             case "":
                 return made
@@ -133,17 +133,33 @@ class Laboratory:
                 return shuffled_weights(made, seed=seed)
         return shuffled_weights(made, per="head", output_projections="kept" not in warm_up.control, seed=seed)
 
+    def warm_up(self, warm_up: WarmUp, model: Model, seed: int, plain: bool = False) -> Path:
+        """The folder of a warm-up's run, done now if need be: its log, its model, and those kept on the way (``kept_at``).
+
+        Where models are kept, the log has their ``distance`` from the first weights, as a share of those weights' length.
+        """
+        own = replace(model, vocab=warm_up.vocab, context=warm_up.length)
+        warm_up = replace(warm_up, at=0)
+        config = {"kind": "warm-up", "model": vars(own), "plain": plain, "seed": seed, **warm_up.describe()}
+
+        def keep(trained: Any, step: int) -> list[Record]:
+            if not kept_at(run, step).exists():
+                save_model(trained, kept_at(run, step))
+            return [{"distance": _distance(trained, self._fresh(own, seed, plain=plain))}]
+
+        title = f"warm-up {warm_up.data.name}"
+        run = self._folder(title, config)
+        return self._fit(
+            title, config, _stream_of(warm_up, seed), warm_up.training, lambda: self._fresh(own, seed, plain=plain),
+            keep, frozenset(warm_up.keep),
+        )  # fmt: skip
+
     # ---------------------------------------------------------------- runs
 
-    def _warm(self, warm_up: WarmUp, model: Model, seed: int, plain: bool) -> Any:
-        own = replace(model, vocab=warm_up.vocab, context=warm_up.length)
-        config = {"kind": "warm-up", "model": vars(own), "plain": plain, "seed": seed, **warm_up.describe()}
-        stream = _stream_of(warm_up, seed)
-        folder = self._fit(
-            f"warm-up {warm_up.data.name}", config, stream, warm_up.training,
-            lambda: self._fresh(own, seed, plain=plain), None, frozenset(),
-        )  # fmt: skip
-        return load_model(folder)
+    def _kept(self, warm_up: WarmUp, model: Model, seed: int, plain: bool) -> Path:
+        """The folder of the model that a warm-up is carried with: its last, or one kept on the way."""
+        run = self.warm_up(warm_up, model, seed, plain)
+        return kept_at(run, warm_up.at) if warm_up.at else run
 
     def _stage(
         self, arm: Arm, stage: Stage, seed: int, rate: float, evaluate: Any, evaluate_at: frozenset[int]
@@ -170,9 +186,9 @@ class Laboratory:
         self, title: str, config: Record, stream: BatchStream, training: Training, make: Any, evaluate: Any,
         evaluate_at: frozenset[int],
     ) -> Path:  # fmt: skip
-        """The folder of a run, done now unless it was before; its name holds a digest of all that it is."""
+        """The folder of a run, done now unless it was before."""
         config = json.loads(json.dumps(config))
-        run = self.folder / f"{slug(title)}-{digest(json.dumps(config, sort_keys=True)).hex()[:12]}"
+        run = self._folder(title, config)
         if (run / "model").exists():
             return run
         model = make()
@@ -187,6 +203,10 @@ class Laboratory:
             raise KeyboardInterrupt
         remove_checkpoints(run)
         return run
+
+    def _folder(self, title: str, config: Record) -> Path:
+        """Where a run lies; the name holds a digest of all that it is."""
+        return self.folder / f"{slug(title)}-{digest(json.dumps(config, sort_keys=True)).hex()[:12]}"
 
     def _fresh(self, model: Model, seed: int, *, plain: bool) -> Any:
         return sized_model(
@@ -217,6 +237,20 @@ class Laboratory:
             "warmup_flops": training,
             "generation_flops": writing,
         }
+
+
+def kept_at(run: Path, step: int) -> Path:
+    """The folder of the model that a warm-up's run kept at a step."""
+    return run / "kept" / f"step-{step}"
+
+
+def _distance(model: Any, start: Any) -> float:
+    """How far a model's weights are from those of another, over the length of the other's."""
+    moved = length = 0.0
+    for trained, first in zip(model.parameters(), start.parameters(), strict=True):
+        moved += float((trained.detach().cpu().double() - first.detach().double()).square().sum())
+        length += float(first.detach().double().square().sum())
+    return float((moved / length) ** 0.5)
 
 
 def _steps(arm: Arm, stage: Stage) -> int:
