@@ -1,0 +1,63 @@
+"""When a warm-up has been long enough, told from the warm-up alone: when its last doubling brought little.
+
+A warm-up can be too long for what comes after it (Hu et al. 2025, arXiv 2502.19249), and no real data may be needed to see it.
+The loss is given: that of training, on rows that never repeat, or that on sources which the warm-up does not have: computation
+never seen, and no real data either. Made for constant rates: a rate that decays makes the loss fall at a time that it sets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from uprior.errors import RunDirectoryError
+from uprior.files import read_lines
+
+# Of all that was learnt so far, what a doubling must bring to be worth it.
+SHARE = 0.1
+# Steps of the shortest warm-up that is looked at: before, the rate still rises.
+FIRST_STEPS = 16
+
+
+def first_idle_doubling(losses: Sequence[float], start: float, share: float = SHARE) -> int | None:
+    """Which of the lengths, each twice the one before, is the first whose doubling brought little; None if none is.
+
+    losses   [L] at these lengths; ``start`` before the first step
+    share    little is at most this share of what has been learnt since the start; 0: nothing
+    Nothing after the answer is looked at, so a run can stop there.
+
+    >>> first_idle_doubling([6.0, 5.0, 4.9, 3.0], start=8.0), first_idle_doubling([6.0, 5.0, 4.9, 3.0], 8.0, share=0.0)
+    (2, 3)
+    """
+    for place in range(1, len(losses)):
+        if losses[place - 1] - losses[place] <= share * (start - losses[place]):
+            return place
+    return None
+
+
+def octave_means(losses: Sequence[float], ends: Sequence[int]) -> list[float]:
+    """Means of the training losses [steps] over the second halves, end/2 < step <= end: enough steps to be smooth, none later.
+
+    >>> octave_means([4.0, 3.0, 2.0, 1.0], [2, 4])
+    [3.0, 1.5]
+    """
+    return [float(np.mean(losses[end // 2 : end])) for end in ends]
+
+
+def stopping_step(run: str | Path, share: float = SHARE) -> int | None:
+    """The step at which the run's own training loss said: enough. None where it still pays at the run's last doubling.
+
+    run   the directory of a run at a constant rate, finished or not, on rows that never repeat
+    Raises RunDirectoryError where its log has not two doublings of FIRST_STEPS.
+    """
+    losses = [line["loss_nats"] for line in read_lines(Path(run) / "log.jsonl") if line["event"] == "train"]
+    if len(losses) < 2 * FIRST_STEPS:
+        raise RunDirectoryError(
+            f"{run} has a log of {len(losses)} steps, too few to say when to stop; give a run of {2 * FIRST_STEPS} or more"
+        )
+    ends = [FIRST_STEPS << k for k in range(int(math.log2(len(losses) / FIRST_STEPS)) + 1)]
+    place = first_idle_doubling(octave_means(losses, ends), losses[0], share)
+    return None if place is None else ends[place]
