@@ -61,7 +61,7 @@ def test_a_run_whose_loss_falls_with_the_logarithm_stops_where_a_doubling_is_und
     write_log(tmp_path, [2.0] + [1.0 - 0.1 * math.log2(n) for n in range(2, 200)])
     assert stopping_step(tmp_path) == 2 * FIRST_STEPS
     assert stopping_step(tmp_path, share=0.05) is None
-    # Of 5/n, the means of (8, 16], (16, 32], (32, 64], (64, 128] are 0.414, 0.212, 0.107, 0.054: the last doubling brings 0.053 of 4.9.
+    # Of 5/n, the means to 16, 32, 64, 128 are 0.414, 0.212, 0.107, 0.054: the last doubling brings 0.053 of 4.9.
     write_log(tmp_path, [5.0 / n for n in range(1, 200)])
     assert [stopping_step(tmp_path, share=share) for share in (0.05, 0.02, 0.01)] == [32, 128, None]
 

@@ -30,7 +30,7 @@ def first_idle_doubling(losses: Sequence[float], start: float, share: float = SH
     Nothing after the answer is looked at, so a run can stop there.
 
     >>> first_idle_doubling([6.0, 5.0, 4.9, 3.0], start=8.0), first_idle_doubling([6.0, 5.0, 4.9, 3.0], 8.0, share=0.0)
-    (2, 3)
+    (2, None)
     """
     for place in range(1, len(losses)):
         if losses[place - 1] - losses[place] <= share * (start - losses[place]):
