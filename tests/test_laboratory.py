@@ -167,7 +167,7 @@ def test_given_weights_are_the_same_for_every_seed(tmp_path: Path, stage: Stage)
 
     laboratory = Laboratory(tmp_path, (1e-3,), show=False)
     save_model(laboratory.start(SCRATCH, stage, 9)[0], tmp_path / "given")
-    arm = Arm("given", (Carried(Given(str(tmp_path / "given"), 100, 1e6), EVERYTHING),))
+    arm = Arm("given", (Carried(Given(str(tmp_path / "given"), 100, 1e6, "0" * 64), EVERYTHING),))
     first, second = (laboratory.start(arm, stage, seed)[0].state_dict() for seed in (0, 1))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert [c.name for c in controls_of(arm, other=corpora.get("python_stdlib"), by_head=False)] == [

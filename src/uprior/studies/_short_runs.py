@@ -290,6 +290,14 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
     write_text(path, "".join(json.dumps(record) + "\n" for record in kept))
 
 
+def publish(out: Path, docs: str, pages: Mapping[str, bytes]) -> None:
+    """Write the pages into ``out``, and the Markdown with its figures into ``docs`` too, unless it is empty."""
+    for name, content in pages.items():
+        write_bytes(out / name, content)
+        if docs and name.endswith((".md", ".svg")):
+            write_bytes(Path(docs) / name, content)
+
+
 def log_spaced(first: float, last: float, count: int) -> tuple[int, ...]:
     """``count`` whole numbers from ``first`` to ``last`` at equal ratios.
 
@@ -323,13 +331,6 @@ class ShortRuns(Study):
 
     show: bool = parameter(True, "the progress of every run")
     docs: str = parameter("", "another folder for the Markdown page and its figures")
-
-    def publish(self, out: Path, pages: Mapping[str, bytes]) -> None:
-        """Write the pages into ``out``, and the Markdown with its figures into ``docs`` too."""
-        for name, content in pages.items():
-            write_bytes(out / name, content)
-            if self.docs and name.endswith((".md", ".svg")):
-                write_bytes(Path(self.docs) / name, content)
 
     @property
     def recipe(self) -> Recipe:

@@ -18,7 +18,7 @@ from uprior.spec import parameter
 from uprior.studies._battery import development_sets, real_sets
 from uprior.studies._mixtures import SETTINGS, labels, parts_of, without_each
 from uprior.studies._objective import difference, with_pooled_intervals
-from uprior.studies._short_runs import OneModel, Record, Trial, measured, write_records
+from uprior.studies._short_runs import OneModel, Record, Trial, measured, publish, write_records
 
 GROUPS = ("without", "alone", "depth", "machines", "relabelled", "packed", "noisy", "length")
 # Which settings of ``SETTINGS`` belong to a group.
@@ -86,7 +86,7 @@ class LeaveOneOut(OneModel):
                 "arms": self._compared(records, [arm[:2] for arm in arms[1:]], list(development), list(real)),
             }
             write_json(out / "leave-one-out.json", summary)
-            self.publish(out, leave_one_out_pages(summary, records))
+            publish(out, self.docs, leave_one_out_pages(summary, records))
 
     def _trial(self, _group: str, name: str, source: Source, length: int, seed: int) -> Trial:
         return Trial(name, source, seed, self.tokens, self.recipe, self.model, length)

@@ -27,6 +27,7 @@ from uprior.studies._short_runs import (
     Trial,
     log_spaced,
     measured,
+    publish,
     width_of,
     write_records,
 )
@@ -123,7 +124,7 @@ class Rival(OneModel):
                 "chosen": chosen,
             }
             write_json(out / "rival.json", summary)
-            self.publish(out, rival_pages(summary, records))
+            publish(out, self.docs, rival_pages(summary, records))
 
     # -------------------------------------------------------------- the arms
 

@@ -17,7 +17,7 @@ from uprior.sources.universal import Universal
 from uprior.spec import parameter
 from uprior.studies._battery import real_sets
 from uprior.studies._laws import Points, laws
-from uprior.studies._short_runs import Recipe, Record, ShortRuns, Trial, check_model, measured, write_records
+from uprior.studies._short_runs import Recipe, Record, ShortRuns, Trial, check_model, measured, publish, write_records
 
 MEAN = "mean of all sets"
 
@@ -84,7 +84,7 @@ class Scaling(ShortRuns):
                 "mean": {"file": MEAN, **laws(self._points(records, list(real)), MEAN)},
             }
             write_json(out / "scaling.json", summary)
-            self.publish(out, scaling_pages(summary, records))
+            publish(out, self.docs, scaling_pages(summary, records))
 
     def _points(self, records: list[Record], files: list[str]) -> Points:
         """Every size and budget once, mean over seeds; the budget in whole steps as it was run."""

@@ -18,7 +18,7 @@ from uprior.spec import parameter
 from uprior.studies._battery import development_sets, real_sets
 from uprior.studies._mixtures import candidates
 from uprior.studies._objective import difference, objective
-from uprior.studies._short_runs import OneModel, Panel, Record, Trial, measured, write_records
+from uprior.studies._short_runs import OneModel, Panel, Record, Trial, measured, publish, write_records
 
 POOL = tuple(
     sources.get(text)
@@ -89,7 +89,7 @@ class Search(OneModel):
                 survivors = [one["candidate"] for one in ranking[: math.ceil(len(ranking) / self.keep)]]
             summary = self._summary(found, rankings, records, lines, list(development), list(real))
             write_json(out / "search.json", summary)
-            self.publish(out, search_pages(summary, records))
+            publish(out, self.docs, search_pages(summary, records))
 
     def _trial(self, name: str, source: Source, seed: int, tokens: int) -> Trial:
         return Trial(name, source, seed, tokens, self.recipe, self.model, self.length)
