@@ -126,7 +126,7 @@ def _claims(summary: Mapping[str, Any], main: str) -> list[str]:
             f"Against scratch with random weights: clear of zero on {ahead} of {len(random)}, median "
             f"{_percent(float(np.median([one['difference'] for one in random])))}."
         )
-    return sentences + [_published(summary, main)]
+    return [*sentences, _published(summary, main)]
 
 
 def _published(summary: Mapping[str, Any], main: str) -> str:
@@ -173,19 +173,14 @@ def _curves(summary: Mapping[str, Any], records: Records) -> Picture:
 def _savings(summary: Mapping[str, Any]) -> Table:
     rows = []
     for one in summary["savings"]:
-        low, high = (f"{100 * end:.0f}" if end is not None else "–" for end in (one["low"], one["high"]))
-        rate = "–" if one["substitution_rate"] is None else f"{one['substitution_rate']:.3g}"
+        low, high = (_percent(end)[:-2] if end is not None else "–" for end in (one["low"], one["high"]))
+        rate = "–" if one["substitution_rate"] is None else signed(one["substitution_rate"], 2)
         crossing = "; ".join(f"{c['at']:,.0f}: then {c['then_ahead']}" for c in one["crossings"]) or "none"
-        each = ", ".join(f"{100 * value:.0f}" for value in one["per_seed"])
-        row = [
-            one["arm"],
-            one["baseline"],
-            one["stage"],
-            f"{100 * one['difference']:.0f} ({low} to {high})",
-            each,
-            rate,
-        ]
-        rows.append([cell.replace("-", "−") for cell in row] + [signed(one["area_difference"]), crossing])
+        each = ", ".join(_percent(value)[:-2] for value in one["per_seed"])
+        saving = f"{_percent(one['difference'])[:-2]} ({low} to {high})"
+        rows.append(
+            [one["arm"], one["baseline"], one["stage"], saving, each, rate, signed(one["area_difference"]), crossing]
+        )
     head = [
         "arm",
         "against",

@@ -121,6 +121,25 @@ def curves(records: Sequence[Record], stage: str, baseline: str, arm: str) -> tu
     return np.array(common, dtype=np.float64), stacked(baseline), stacked(arm)
 
 
+def elsewhere(
+    records: Sequence[Record], stages: Sequence[str], sets: Sequence[str], arms: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Bits on the other sets before, halfway and after training on each corpus: mean over seeds, and each seed at the end."""
+    found = []
+    for stage in stages:
+        for arm in arms:
+            for file in sets:
+                if file == stage:
+                    continue
+                runs = [of_run(records, stage, arm, seed, file) for seed in seeds_of(records)]
+                found.append({
+                    "stage": stage, "arm": arm, "file": file,
+                    "bits": [sum(run[k]["bits_mean"] for run in runs) / len(runs) for k in range(len(runs[0]))],
+                    "last_per_seed": [run[-1]["bits_mean"] for run in runs],
+                })  # fmt: skip
+    return found
+
+
 def interval_record(found: Interval) -> dict[str, Any]:
     """{"difference", "low", "high"}, None where there is no end: what ``report.origin.with_interval`` shows."""
     low, high = (None if math.isnan(end) else end for end in (found.low, found.high))

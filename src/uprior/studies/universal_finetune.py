@@ -19,7 +19,7 @@ from uprior.studies import Study
 from uprior.studies._arms import EVERYTHING, SCRATCH, Arm, Carried, Given, Model, Record, Stage, WarmUp, controls_of
 from uprior.studies._battery import real_sets
 from uprior.studies._byte_stages import RealBudget, byte_stage, seconds_of
-from uprior.studies._effects import compared, of_run, savings, seeds_of
+from uprior.studies._effects import compared, elsewhere, savings, seeds_of
 from uprior.studies._laboratory import Laboratory
 from uprior.studies._short_runs import Panel, publish, write_records
 from uprior.train.settings import Training
@@ -194,25 +194,6 @@ def _at_rate_of(laboratory: Laboratory, arms: Sequence[Arm], control: Arm, stage
     given = any(isinstance(one.warm_up, Given) for one in control.carried)
     kind = PRIOR if given else SHORT if control.carried else SCRATCH.name
     return replace(control, rates=(laboratory.rate(next(arm for arm in arms if arm.name == kind), stage),))
-
-
-def elsewhere(
-    records: Sequence[Record], stages: Sequence[str], sets: Sequence[str], arms: Sequence[str]
-) -> list[Record]:
-    """Bits on the other sets before, halfway and after training on each corpus: mean over seeds, and each seed at the end."""
-    found = []
-    for stage in stages:
-        for arm in arms:
-            for file in sets:
-                if file == stage:
-                    continue
-                runs = [of_run(records, stage, arm, seed, file) for seed in seeds_of(records)]
-                found.append({
-                    "stage": stage, "arm": arm, "file": file,
-                    "bits": [sum(run[k]["bits_mean"] for run in runs) / len(runs) for k in range(len(runs[0]))],
-                    "last_per_seed": [run[-1]["bits_mean"] for run in runs],
-                })  # fmt: skip
-    return found
 
 
 @dataclass(frozen=True)
