@@ -101,7 +101,7 @@ def curves_picture(
         for place in list(axes)[len(panels) :]:
             place.set_visible(False)
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=min(3, len(labels)))
+        figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=min(3, len(labels)))
         figure.supxlabel("real tokens", fontsize=8.5)
         figure.supylabel(label, fontsize=8.5)
 
