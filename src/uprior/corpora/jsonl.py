@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,22 +36,29 @@ class Jsonl(OneFile):
             self.reject("fields", "one or more names, as in fields=(question,answer)")
 
     def _read(self) -> Bytes:
-        lines = read_bytes(self.path).tobytes().split(b"\n")
-        records = [self._record(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+        records = ["\n".join(record[field] for field in self.fields) for record in records_of(self.path, self.fields)]
         text = "\n\n".join(records) + ("\n" if records else "")
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
 
-    def _record(self, number: int, line: bytes) -> str:
-        where = f"'{self.path}', line {number}"
+
+def records_of(path: str | Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines in order, all with these fields as text; blank lines are skipped, .gz is read through.
+
+    Raises CorpusError that names the line.
+    """
+    for number, line in enumerate(read_bytes(str(path)).tobytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
+        where = f"'{path}', line {number}"
         try:
             record: Any = json.loads(line)
         except ValueError as error:
-            raise CorpusError(f"{where}: is no JSON ({error}); give file:{self.path} to take it as it is") from error
+            raise CorpusError(f"{where}: is no JSON ({error}); give file:{path} to take it as it is") from error
         if not isinstance(record, dict):
-            raise CorpusError(f"{where}: is no JSON object; give file:{self.path} to take it as it is")
-        for field in self.fields:
+            raise CorpusError(f"{where}: is no JSON object; give file:{path} to take it as it is")
+        for field in fields:
             if field not in record:
                 raise CorpusError(f"{where}: {unknown_name('field', field, record)}")
             if not isinstance(record[field], str):
                 raise CorpusError(f"{where}: field '{field}' is not text; give the names of fields that are")
-        return "\n".join(record[field] for field in self.fields)
+        yield record

@@ -20,9 +20,24 @@ __all__ = [
     "Uniform",
     "baselines",
     "evaluate",
+    "length_generalisation",
+    "minimal_pairs",
+    "probe",
+    "recall_by_gap",
+    "retrieval",
 ]
 
-_LAZY = {"ContextTreeWeighting": "ctw", "Markov": "markov", "MarkovMix": "markov", "ModelPredictor": "model"}
+_LAZY = {
+    "ContextTreeWeighting": "ctw",
+    "Markov": "markov",
+    "MarkovMix": "markov",
+    "ModelPredictor": "model",
+    "length_generalisation": "probes",
+    "minimal_pairs": "blimp",
+    "probe": "probes",
+    "recall_by_gap": "probes",
+    "retrieval": "verbatim",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -43,6 +43,11 @@ class TaskSource(Source):
     def shortest_row(self) -> int:
         return max(2, self._longest(self.min_items))
 
+    @property
+    def longest_episode(self) -> int:
+        """Tokens of a row that holds an episode of any difficulty."""
+        return max(2, self._longest(self.max_items))
+
     def _longest(self, items: int) -> int:
         """Tokens of the longest episode of this difficulty, end token included; grows with ``items``."""
         raise NotImplementedError(f"{type(self).__name__} does not write _longest")
