@@ -55,7 +55,7 @@ class Laboratory:
                     found = self.run(arm, stage, seed)
                     records += found
                     number += 1
-                    value = found[-1][stage.metric]
+                    value = [r for r in found if r.get("file", stage.name) == stage.name][-1][stage.metric]
                     sys.stderr.write(
                         f"{number} of {total}: {stage.name}, {arm.name}, seed {seed}: {stage.metric} {value:.4f}\n"
                     )

@@ -63,7 +63,10 @@ class UniversalFinetune(Study):
     model: str = parameter("llama-3m-matching", "what is trained: the prior's own preset")
     prior: str = parameter("universal", "a shipped model, or a folder that uprior ship wrote; none: leave it out")
     source: Source = field(default=Universal(), metadata={"text": "what the short warm-up reads"})
-    rates: tuple[float, ...] = parameter((3e-4, 1e-3, 3e-3), "learning rates tried for every arm", low=1e-8, high=10.0)
+    rates: tuple[float, ...] = parameter(
+        (1e-4, 3e-4, 1e-3, 3e-3), "learning rates tried for every arm", low=1e-8, high=10.0
+    )
+    warmup_rate: float = parameter(3e-4, "constant learning rate of the short warm-up", low=1e-8, high=10.0)
     steps: int = parameter(0, "steps of fine-tuning; 0: as the budget says", low=0)
     rows: int = parameter(16, "rows per step", low=1)
     length: int = parameter(256, "tokens per row, bytes per window", low=16)
@@ -110,7 +113,7 @@ class UniversalFinetune(Study):
         """(arms of every corpus, controls)."""
         steps = -(-sizes["warmup_tokens"] // (self.rows * self.length))
         training = Training(
-            steps=steps, warmup_steps=min(20, steps // 5), learning_rate=self._warm_rate, checkpoint_every=200
+            steps=steps, warmup_steps=min(20, steps // 5), learning_rate=self.warmup_rate, checkpoint_every=200
         )
         short = Arm(SHORT, (Carried(WarmUp(self.source, training, self.rows, self.length), EVERYTHING),))
         arms = [SCRATCH, Arm(PLAIN, plain=True), short]
@@ -129,11 +132,6 @@ class UniversalFinetune(Study):
             ]
             controls += controls_of(prior, by_head=False)
         return arms, controls
-
-    @property
-    def _warm_rate(self) -> float:
-        """Of the warm-up: the lowest that is tried, at a constant rate; matching starts lose at higher ones (docs/LOG.md)."""
-        return min(self.rates)
 
     def _stage(self, name: str, sets: dict[str, str], sizes: dict[str, int]) -> Stage:
         """Fine-tuning on one corpus, measured on it all along, and on all sets before, halfway and at the end."""
