@@ -19,7 +19,7 @@ ARMS = ["1 k tokens", "2 k tokens", "4 k tokens", "8 k tokens"]
 STAGES = ["german", "c"]
 OPTIONS = {
     "sets": "hindi", "source": "dyck:k=4", "models": "32x2", "longest": "16384", "lengths": "3", "seeds": "2",
-    "real_tokens": "4096", "positions": "4", "rates": "2e-3", "held_out": ["elementary_ca", "dyck"],
+    "real_tokens": "2048", "positions": "4", "rates": "2e-3", "held_out": ["elementary_ca", "dyck"],
 }  # fmt: skip
 
 
