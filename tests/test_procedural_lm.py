@@ -90,7 +90,7 @@ def test_arms_carry_what_was_published_or_what_is_asked() -> None:
     (arm,) = studies.get("procedural-lm", {"sources": "set"})._arms()
     warm_up = arm.carried[0].warm_up
     assert (
-        warm_up.length == 129 and abs(warm_up.tokens / (1 << 18) - 1) < 0.01
+        warm_up.length == 129 and abs(warm_up.tokens / (1 << 17) - 1) < 0.02
     )  # an episode a row, as many tokens as others
 
 
@@ -162,7 +162,8 @@ def test_verdicts_follow_intervals() -> None:
     assert saving_verdict(interval(0.0, -0.2, 0.2), 0.45).startswith("not reproduced")
     assert saving_verdict(interval(0.2, -0.2, 0.6), 0.45).startswith("not testable")
 
-    assert rate_verdict(interval(0.4, 0.2, 0.6), 0.9).startswith("not testable at this size: the warm-up is as long")
+    # 36 % of a real stage twice as long as the warm-up is 0.72 real tokens per token of it.
+    assert rate_verdict(interval(0.4, 0.2, 0.6), 2.0).endswith("the published saving would be a rate of 0.71")
     assert rate_verdict(interval(0.4, 0.2, 0.6), 10.0).startswith("reproduced")
     assert rate_verdict(interval(0.0, -0.1, 0.05), 10.0).startswith("not reproduced")
     assert rate_verdict(interval(0.1, 0.05, 0.2), 10.0).startswith("not testable")
@@ -210,4 +211,9 @@ def test_the_page_turns_with_the_numbers() -> None:
     page = procedural_lm_pages(summary_of(better), better)["procedural-lm.md"].decode()
     # 62.03 to the power of one less a tenth
     assert f"62.03 → {62.03 ** (1 - 0.09975):.4g}" in page and "--out y" in page
+    assert "is more than each of its controls gains" in page
+    assert (
+        "**Withdrawn**: shuffle_dyck, everything"
+        in procedural_lm_pages(summary_of(worse), worse)["procedural-lm.md"].decode()
+    )
     assert "No arm that was ahead of scratch fell behind" in page

@@ -10,7 +10,7 @@ import numpy as np
 from uprior.report.arms import carry_table, curves_picture, laboratory_origin, p_text, power_note, signed
 from uprior.report.document import Block, Heading, Picture, Table, markdown, page
 from uprior.report.origin import with_interval
-from uprior.report.procedural_lm_verdicts import rate_text, relative_text, saved_text, verdict_rows
+from uprior.report.procedural_lm_verdicts import rate_text, relative_text, saved_text, verdict_rows, withdrawn
 from uprior.report.words import quantity
 
 TITLE = "Procedural data before language"
@@ -74,7 +74,7 @@ def _verdict_blocks(summary: Named) -> list[Block]:
         "seeds and windows for tokens saved."
     )
     head = ["claim", "published", "as a share of the loss", "here", "verdict"]
-    return [Table(head, verdict_rows(summary), caption, texts=5)]
+    return [Table(head, verdict_rows(summary), caption, texts=5), withdrawn(summary)]
 
 
 # ------------------------------------------------------------------ tables and pictures

@@ -75,12 +75,12 @@ class _Size:
 
 _SIZES = {
     "minutes": _Size(
-        "128x2", 256, ("set", "shuffle_dyck", "universal"), ("english", "python"), 4, 1 << 18, 8, 307_200, 4, (0.5, 0.7), 64,
+        "128x2", 256, ("set", "shuffle_dyck", "universal"), ("english", "python"), 4, 1 << 17, 8, 307_200, 4, (0.5, 0.7), 64,
         (1e-3, 2e-3),
     ),
     "hour": _Size(
         "128x2", 256, ("set", "union", "sort", "dyck", "shuffle_dyck", "elementary_ca", "universal"),
-        ("english", "python", "maths"), 4, 1 << 18, 8, 307_200, 4, (0.5, 0.7), 64, (1e-3, 2e-3),
+        ("english", "python", "maths"), 4, 1 << 17, 8, 307_200, 4, (0.5, 0.7), 64, (1e-3, 2e-3),
     ),
     # GPT-2 small on 655 M tokens in steps of 32 x 2048, after 20.5 M procedural tokens (Jiang, Shinnick et al. 2026).
     "published": _Size(
@@ -92,7 +92,7 @@ _SIZES = {
 
 @dataclass(frozen=True)
 class ProceduralLM(Study):
-    """Does procedural data help language models, and how much real data does it replace? Published sources (22 minutes).
+    """Does procedural data help language models, and how much real data does it replace? Published sources (25 minutes).
 
     Additive: after a warm-up and the full real budget, how much lower is the loss than scratch's with the same real budget.
     Substitutive: with how many real tokens is scratch's final loss reached, as published by the first crossing of the full run,

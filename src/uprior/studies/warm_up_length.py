@@ -52,10 +52,10 @@ class _Size:
 
 _SIZES = {
     "minutes": _Size(
-        ("128x2",), 256, 8, 1 << 21, 6, 4, 307_200, 4, 60_000, 64, (1e-3, 2e-3), ("random tokens", "weights same statistics"),
+        ("128x2",), 256, 8, 1 << 21, 6, 4, 245_760, 4, 60_000, 64, (1e-3, 2e-3), ("random tokens", "weights same statistics"),
     ),
     "hour": _Size(
-        ("128x2", "256x2"), 256, 8, 1 << 22, 7, 4, 307_200, 4, 60_000, 64, (1e-3, 2e-3),
+        ("128x2", "256x2"), 256, 8, 1 << 22, 7, 4, 245_760, 4, 60_000, 64, (1e-3, 2e-3),
         ("random tokens", "shuffled sequences", "weights same statistics"),
     ),
     # Hu et al. 2025: Pythia-160M, steps of 32 x 2048 tokens, 10,000 of them on real text; 125 to 4,000 steps of warm-up.
