@@ -45,11 +45,11 @@ def run_of(stage: str, arm: str, seed: int, values: list[float], tokens: int, sp
     ]  # fmt: skip
 
 
-def made(ends: dict[str, tuple[float, float]], *, apart: float = 0.001) -> list[dict[str, Any]]:
-    """Records of arms with these last bits after half of the budget and all of it; three seeds that lie ``apart``."""
+def made(ends: dict[str, tuple[float, float]], *, apart: float = 0.001, seeds: int = 3) -> list[dict[str, Any]]:
+    """Records of arms with these last bits after half of the budget and all of it; seeds that lie ``apart``."""
     return [
         line
-        for seed in range(3)
+        for seed in range(seeds)
         for name in BUDGETS
         for number, (arm, (half, full)) in enumerate(ends.items())
         for stage, tokens, end in ((f"{name}, 0.5 of it", 1000, half), (name, 2000, full))
@@ -217,3 +217,15 @@ def test_the_page_turns_with_the_numbers() -> None:
         in procedural_lm_pages(summary_of(worse), worse)["procedural-lm.md"].decode()
     )
     assert "No arm that was ahead of scratch fell behind" in page
+
+
+def test_one_seed_says_that_it_cannot_say() -> None:
+    ends = {
+        "scratch": (5.0, 4.0),
+        "set, blocks": (4.4, 3.6),
+        "shuffle_dyck, everything": (4.9, 3.9),
+        "random tokens": (5.1, 4.1),
+    }
+    records = made(ends, seeds=1)
+    page = procedural_lm_pages(summary_of(records), records)["procedural-lm.md"].decode()
+    assert "not testable at this size: one seed" in page and "**Withdrawn**" in page

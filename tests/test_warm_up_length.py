@@ -138,6 +138,14 @@ def test_the_page_turns_with_the_numbers() -> None:
     assert "not reproduced: control is as good" in flat and "the best is the longest tried" in flat
 
 
+def test_one_seed_says_that_it_cannot_say() -> None:
+    page = page_of(
+        made(curves(3.9, 3.5, 3.6, 3.8), seeds=1), signals([8, 6, 5, 4.9, 4.8], [8, 6, 5, 4, 4.1], seeds=1), []
+    )
+    assert "| reproduced |" not in page and "One seed: nothing is known about the spread" in page
+    assert "not testable at this size: one seed" in page
+
+
 def interval(value: float, low: float | None, high: float | None, p: float = 0.5) -> dict[str, Any]:
     return {"arm": "a", "difference": value, "low": low, "high": high, "p_adjusted": p}
 
