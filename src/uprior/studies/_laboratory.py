@@ -120,6 +120,14 @@ class Laboratory:
             table = frozen if table is None else table.then(frozen)
         return model, table
 
+    def carry_table(self, arm: Arm, stage: Stage) -> list[Record]:
+        """What of an arm is copied, fresh and frozen, said on stderr before anything is trained on real data; [] for scratch."""
+        table = self.start(arm, stage, 0)[1]
+        if table is None:
+            return []
+        sys.stderr.write(f"{arm.name}:\n{table}\n")
+        return table.records()
+
     def warmed(self, carried: Carried, model: Model, seed: int, plain: bool = False) -> Any:
         """The model of a warm-up, trained now if need be, and its control's changes made."""
         warm_up = carried.warm_up

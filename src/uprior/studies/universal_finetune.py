@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,7 +93,7 @@ class UniversalFinetune(Study):
             laboratory = _OneTrial(out / "runs", self.rates, self.show, stages[0])
             arms, controls = self._arms(sets, sizes)
             controls = [_at_rate_of(laboratory, arms, control, stages[0]) for control in controls]
-            tables = {arm.name: self._table(laboratory, arm, stages[0]) for arm in (*arms, *controls)}
+            tables = {arm.name: laboratory.carry_table(arm, stages[0]) for arm in (*arms, *controls)}
             seeds = range(int(sizes["seeds"]))
             records = laboratory.records(arms, stages, seeds)
             few = [stage for stage in stages if stage.name in self.control_corpora]
@@ -148,14 +147,6 @@ class UniversalFinetune(Study):
             return everything.measure(model) if step in in_full or step > steps else stage.measure(model, step)
 
         return replace(stage, measure=measure, evaluate_at=stage.evaluate_at | in_full)
-
-    def _table(self, laboratory: Laboratory, arm: Arm, stage: Stage) -> list[dict[str, Any]]:
-        """What is copied, fresh and frozen: said before anything is trained on real data."""
-        table = laboratory.start(arm, stage, 0)[1]
-        if table is None:
-            return []
-        sys.stderr.write(f"{self.name}  {arm.name}:\n{table}\n")
-        return table.records()
 
     # ---------------------------------------------------------------- what it came to
 
