@@ -26,7 +26,8 @@ def _blocks(summary: Mapping[str, Any], records: Records) -> list[Block]:
     sizes = summary["sizes"]
     return [
         f"`{summary['model']}`, {sizes['warm_steps']:,} steps of warm-up, {sizes['steps']:,} steps of {sizes['rows']:,} rows on "
-        f"each of {len(summary['tasks'])} tasks. Published: two layers of width 16, 10,000 steps of 1,000 rows on larger problems; signs may be "
+        f"each of {len(summary['tasks'])} tasks. Published: two layers of width 16, 10,000 steps of 1,000 rows on larger "
+        "problems; signs may be "
         "compared, sizes may not.",
         Heading("The verdict"),
         *(_verdict(child) for child in summary["children"]),
