@@ -16,7 +16,8 @@ from uprior.studies.which_source import _ranking, advised
 
 OPTIONS: dict[str, Any] = {
     "model": "32x1", "length": "32", "rows": "2", "sources": ["dyck", "pcfg", "zipf"], "default": "markov_chain",
-    "rates": ["1e-3", "3e-3"], "first_warm": "128", "first_real": "128", "warm_tokens": "192", "real_tokens": "192", "seeds": "2", "positions": "4",
+    "rates": ["1e-3", "3e-3"], "positions": "4",
+    "first_warm": "128", "first_real": "128", "warm_tokens": "192", "real_tokens": "192", "seeds": "2",
 }  # fmt: skip
 
 
