@@ -111,6 +111,7 @@ class WarmUpLength(Study):
 
     def run(self, out: Path) -> None:
         size, texts = self.size, real_sets(self.data, self.sets)
+        held_out = [source.name for source in self._held_out()]  # a wrong name is told before anything is run
         with locked(out):
             laboratory = Laboratory(out / "runs", size.rates, self.show)
             records: list[Record] = []
@@ -126,7 +127,7 @@ class WarmUpLength(Study):
                 "origin": environment.record(),
                 "sizes": {name: value for name, value in asdict(size).items() if isinstance(value, int)},
                 "sets": list(texts),
-                "held_out": [source.name for source in self._held_out()],
+                "held_out": held_out,
                 "models": models,
                 "run_seconds": seconds_of(out / "runs"),
             }
