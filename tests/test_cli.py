@@ -23,6 +23,7 @@ COMMANDS = (
     "pretrain",
     "eval",
     "bits",
+    "pairs",
     "compare",
     "run",
     "ship",
@@ -135,6 +136,23 @@ def test_eval_gives_a_line_per_file_and_predictor(capsys, warm, text):
     assert table.startswith("bits per byte") and "lzma" in table
 
 
+def pairs_file(path: Path) -> Path:
+    pairs = [("I am.", "I is.", "person"), ("We are.", "We is.", "number"), ("They do.", "They does.", "number")]
+    lines = [json.dumps({"sentence_good": good, "sentence_bad": bad, "UID": uid}) for good, bad, uid in pairs]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_pairs_gives_a_line_per_paradigm_and_one_for_all(capsys, warm, tmp_path):
+    file = pairs_file(tmp_path / "pairs.jsonl")
+    status, out, _ = run(capsys, "pairs", warm, file, "--json", "--quiet")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and [(r["name"], r["pairs"]) for r in lines] == [("person", 1), ("number", 2), ("all", 3)]
+    assert set(lines[0]) == {"level", "name", "accuracy", "se_accuracy", "pairs"}
+    status, out, err = run(capsys, "pairs", warm, file, "--limit", "1")
+    assert status == 0 and out.splitlines()[-1].split()[-1] == "2" and err.startswith("pairs: 2;")
+
+
 def test_compare_gives_lines_and_a_summary(capsys, warm, text, tmp_path):
     command = ("compare", warm, "--data", text, "--steps", 3, "--trial-steps", 2, "--batch-size", 2, "--evaluations", 3,
                "--positions", 4, "--out", tmp_path / "c", "--quiet")  # fmt: skip
@@ -168,6 +186,10 @@ def mistakes(tmp_path: Path, warm: Path, text: Path):
     save_model(build("llama-tiny", context=32), broken)
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text('{"sentence_good": "It is."}')
+    long, short_pairs = pairs_file(tmp_path / "long.jsonl"), pairs_file(tmp_path / "short.jsonl")
+    long.write_text(long.read_text().replace("I am", "I, who am called by many names, am"))
     narrow = tmp_path / "narrow"
     save_model(build("llama-tiny", vocab=100, context=32), narrow)
     out = ("--out", tmp_path / "new")
@@ -194,6 +216,15 @@ def mistakes(tmp_path: Path, warm: Path, text: Path):
         ("truncated checkpoint", ("eval", broken, text), "model.safetensors is damaged"),
         ("vocabulary", ("eval", narrow, text), "vocabulary of 100; bytes need 256"),
         ("context", ("eval", warm, text, "--context", 64), "reads at most 32 tokens"),
+        ("missing pairs", ("pairs", warm, tmp_path / "none.jsonl"), "none.jsonl"),
+        ("text as pairs", ("pairs", warm, text), "give JSON lines with sentence_good, sentence_bad, UID"),
+        ("half a pair", ("pairs", warm, lines), "line 1: unknown field 'sentence_bad'"),
+        ("long pairs", ("pairs", warm, long, "--quiet"), "reads at most 32 tokens; the longest sentence has 35"),
+        (
+            "vocabulary of pairs",
+            ("pairs", narrow, short_pairs, "--quiet"),
+            "vocabulary of 100; a sentence has the id 121",
+        ),
         ("learning rates", ("compare", warm, "--data", text, "--learning-rates", "fast"), "numbers between commas"),
         ("seeds", ("compare", warm, "--data", text, "--seeds", 1, *out), "seeds = 1 is not allowed"),
         ("study", ("run", "dmo"), "did you mean 'demo'"),

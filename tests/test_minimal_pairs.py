@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 import uprior
 from uprior import evals
-from uprior.errors import CorpusError
+from uprior.errors import CheckpointError, CorpusError, SpecError
 from uprior.evals import blimp
 
 
@@ -67,11 +68,68 @@ def test_the_first_pairs_of_each_paradigm(tmp_path: Path, likes_a: Any) -> None:
     assert {r["name"]: r["accuracy"] for r in doubled}["p2"] == 0.75  # the first byte counts now
 
 
+def test_a_score_is_the_summed_log_probability_after_the_first_token() -> None:
+    model = uprior.build("llama-tiny", context=64)
+    ids = [list(b"a sentence"), list(b"ab")]
+    with torch.no_grad():
+        by_hand = []
+        for one in ids:
+            log_p = model(input_ids=torch.tensor([one])).logits[0].log_softmax(-1)
+            by_hand.append(sum(float(log_p[place - 1, one[place]]) for place in range(1, len(one))))
+    assert blimp._scores(model, ids) == pytest.approx(by_hand, abs=1e-4)
+
+
+def test_what_stands_right_of_a_sentence_changes_nothing() -> None:
+    model = uprior.build("llama-tiny", context=64)
+    short, long = [list(b"it is"), list(b"is it")], list(b"a sentence of many more words than that")
+    assert blimp._scores(model, [*short, long])[:2] == pytest.approx(blimp._scores(model, short), abs=1e-4)
+
+
+def test_levels_and_standard_errors(tmp_path: Path, likes_a: Any) -> None:
+    lines = [
+        {"sentence_good": good, "sentence_bad": "xbb", "UID": "u", "field": "syntax", "linguistics_term": "binding"}
+        for good in ("xaa", "xab", "xcc", "xcd")  # two better, two as likely
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    records = evals.minimal_pairs(likes_a, path)
+    assert [(r["level"], r["name"]) for r in records] == [
+        ("paradigm", "u"), ("phenomenon", "binding"), ("field", "syntax"), ("all", "all"),
+    ]  # fmt: skip
+    # Scores 1, 1, 1/2, 1/2: standard deviation 1/4, over the root of 4.
+    assert {(r["accuracy"], r["se_accuracy"], r["pairs"]) for r in records} == {(0.75, 0.125, 4)}
+
+
+def test_what_a_model_cannot_read_is_told(tmp_path: Path, likes_a: Any) -> None:
+    path = write(tmp_path / "pairs.jsonl", PAIRS)
+    with pytest.raises(SpecError, match="at most 64 tokens; the longest sentence has 65"):
+        evals.minimal_pairs(likes_a, write(tmp_path / "long.jsonl", [("x" * 65, "xy", "u")]))
+    with pytest.raises(SpecError, match="vocabulary of 256; a sentence has the id 300"):
+        evals.minimal_pairs(likes_a, path, encode=lambda text: [300, *text.encode()])
+    with pytest.raises(CorpusError, match="'a' has no second token"):
+        evals.minimal_pairs(likes_a, write(tmp_path / "short.jsonl", [("xy", "a", "u")]))
+    broken = uprior.build("llama-tiny", context=64)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(math.nan)
+    with pytest.raises(CheckpointError, match="NaN or infinity for 10 of 10"):
+        evals.minimal_pairs(broken, path)
+
+
+def test_modes_are_as_before(tmp_path: Path) -> None:
+    model = uprior.build("llama-tiny", context=64).train()
+    model.lm_head.eval()
+    evals.minimal_pairs(model, write(tmp_path / "pairs.jsonl", PAIRS))
+    assert model.training and not model.lm_head.training
+
+
 def test_bad_files_are_told(tmp_path: Path, likes_a: Any) -> None:
     with pytest.raises(CorpusError, match=r"line 2.*sentence_bad"):
         (tmp_path / "x.jsonl").write_text(
             '{"sentence_good": "a", "sentence_bad": "b", "UID": "u"}\n{"sentence_good": "a", "UID": "u"}'
         )
+        evals.minimal_pairs(likes_a, tmp_path / "x.jsonl")
+    with pytest.raises(CorpusError, match=r"line 1: field 'UID' is not text; give JSON lines with sentence_good"):
+        (tmp_path / "x.jsonl").write_text('{"sentence_good": "a", "sentence_bad": "b", "UID": 4}')
         evals.minimal_pairs(likes_a, tmp_path / "x.jsonl")
     with pytest.raises(CorpusError, match="holds no pairs"):
         (tmp_path / "y.jsonl").write_text("\n")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,14 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uprior.statistics import (
+    area_under_curve,
+    data_saving,
     detectable_effect,
+    forgetting,
     holm,
     matched_saving,
     paired_bootstrap,
     paired_difference,
     paired_p_value,
+    permutation_p_value,
     power,
     retention,
+    saving_interval,
     seeds_needed,
     substitution_rate,
 )
@@ -48,6 +55,43 @@ def test_p_and_interval_agree() -> None:
     assert paired_p_value(first, first) == 1.0 and math.isnan(paired_p_value(first[:1], second[:1]))
 
 
+def test_student_s_p_by_hand() -> None:
+    # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = sqrt(12); with two degrees of freedom p = 1 - t / sqrt(2 + t^2).
+    found = paired_p_value(np.array([3.0, 4.0, 5.0]), np.array([2.0, 2.0, 2.0]))
+    assert found == pytest.approx(1 - math.sqrt(12 / 14))
+    assert paired_p_value(np.array([2.0, 2.0]), np.array([1.0, 1.0])) == 0.0
+
+
+def test_flipped_signs_by_hand() -> None:
+    def p(*differences: float) -> float:
+        return permutation_p_value(np.array(differences), np.zeros(len(differences)))
+
+    assert p(1.0, 2.0) == 0.5 and p(0.1, 0.2, 0.3, 0.4, 0.5) == 2 / 32 and p(0.0, 0.0) == 1.0
+    assert p(3.0, -1.0, 1.0) == 0.75  # sums 3 1 5 3 and their negatives: all but +-1 are as far as the 3 that came out
+    assert math.isnan(p(1.0))
+
+
+@given(st.lists(st.integers(-24, 24), min_size=2, max_size=7), st.floats(0.01, 100))
+def test_flipped_signs_are_every_pattern_once_in_any_unit(differences: list[int], unit: float) -> None:
+    d, none = np.array(differences) / 8, np.zeros(len(differences))
+    sums = [
+        abs(sum(s * x for s, x in zip(signs, d, strict=True))) for signs in itertools.product((1, -1), repeat=len(d))
+    ]
+    found = permutation_p_value(d, none)
+    assert found == np.mean([one >= abs(sum(d)) for one in sums]) and found >= 2 / 2 ** len(d)
+    assert found == permutation_p_value(none, d) == permutation_p_value(-unit * d, none)
+
+
+def test_flipped_signs_of_many_seeds_are_sampled() -> None:
+    rng = np.random.Generator(np.random.Philox(2))
+    ahead, level = rng.normal(1, 1, 20), rng.normal(0, 1, 20)
+    for difference in (ahead, level - level.mean() + 0.3):
+        found = permutation_p_value(difference, np.zeros(20))
+        assert found == permutation_p_value(difference, np.zeros(20))
+        assert found == pytest.approx(paired_p_value(difference, np.zeros(20)), abs=0.03)
+    assert permutation_p_value(np.ones(40), np.zeros(40)) == 1 / 4096
+
+
 @given(st.floats(0.05, 3), st.floats(0.05, 3), st.integers(2, 40))
 def test_more_seeds_and_larger_effects_have_more_power(effect: float, spread: float, seeds: int) -> None:
     found = power(effect, spread, seeds)
@@ -71,6 +115,50 @@ def test_a_warm_up_that_costs_what_it_saves_substitutes_one_for_one() -> None:
     assert substitution_rate(tokens, warm, scratch, 50) == -1.0
 
 
+@pytest.mark.parametrize(
+    ("warm_up", "needed", "total", "rate", "saving"),
+    [(500, 16_350, 25_000, 17.3, 0.326), (500, 6_425, 10_000, 7.15, 0.3075)],
+)
+def test_reported_rates_of_substitution(warm_up: int, needed: int, total: int, rate: float, saving: float) -> None:
+    """Hu et al.: 17.3 and 33 % of 1 B parameters; 7.15 and 31 % of 160 M, which fit 500 of 10,000 steps."""
+    tokens = np.array([0.0, needed, total])
+    scratch, warm = np.array([9.0, 5.0, 3.0]), np.array([8.0, 3.0, 2.0])
+    assert substitution_rate(tokens, scratch, warm, warm_up) == pytest.approx(rate)
+    assert 1 - (warm_up + needed) / total == pytest.approx(saving)
+    assert data_saving(tokens, scratch, warm) - warm_up / total == pytest.approx(saving)
+
+
+def test_intervals_of_rate_and_saving_are_one_in_two_units() -> None:
+    tokens = np.array([0.0, 50.0, 100.0])
+    noise = np.random.Generator(np.random.Philox(3)).normal(0, 0.3, (2, 3, 3, 20))
+    scratch, warm = np.array([8.0, 4.0, 2.0])[:, None] + noise[0], np.array([7.0, 3.0, 1.5])[:, None] + noise[1]
+    saving = saving_interval(tokens, scratch, warm, key="same", draws=200)
+    measure = partial(substitution_rate, tokens, warmup_tokens=20.0)
+    rate = paired_bootstrap(measure, scratch, warm, key="same", draws=200)
+    assert (rate.value, rate.low, rate.high) == pytest.approx((5 * saving.value, 5 * saving.low, 5 * saving.high))
+    assert saving.low < saving.value < saving.high
+
+
+def test_matched_schedules_over_seeds() -> None:
+    budgets = np.array([1.0, 4.0, 16.0])
+    scratch = np.array([[5.0, 4.0, 3.0], [5.2, 4.2, 3.2]])
+    warm = scratch - np.array([[0.5], [0.25]])
+    found = paired_bootstrap(
+        partial(matched_saving, budgets), scratch[..., None], warm[..., None], key="test", draws=200
+    )
+    # The seeds' own savings are 1 - 4 ** -0.5 and 1 - 4 ** -0.25, and those of their mean 1 - 4 ** -0.375.
+    assert (found.low, found.value, found.high) == pytest.approx([1 - 4**-x for x in (0.25, 0.375, 0.5)])
+
+
+@given(st.lists(st.floats(0, 8), min_size=2, max_size=6), st.floats(0.1, 100))
+def test_the_area_lies_within_its_curve_and_knows_no_unit_of_tokens(bits: list[float], unit: float) -> None:
+    tokens, curve = np.arange(len(bits), dtype=np.float64) ** 2, np.array(bits)
+    area = area_under_curve(tokens, curve)
+    assert min(bits) - 1e-9 <= area <= max(bits) + 1e-9
+    assert area_under_curve(unit * tokens + 3, curve) == pytest.approx(area, abs=1e-9)
+    assert area_under_curve(tokens, curve + 1) == pytest.approx(area + 1)
+
+
 def test_matched_schedules() -> None:
     budgets = np.array([1.0, 4.0, 16.0])
     scratch = np.array([5.0, 4.0, 3.0])
@@ -78,6 +166,11 @@ def test_matched_schedules() -> None:
     assert matched_saving(budgets, scratch, scratch + 0.5) == pytest.approx(-0.5)
     assert matched_saving(budgets, scratch, scratch) == 0.0
     assert math.isnan(matched_saving(budgets, scratch, scratch - 3.0))
+
+
+def test_forgetting_is_what_other_data_cost_more_afterwards() -> None:
+    found = forgetting(np.array([4.0, 4.0, 4.0]), np.array([5.0, 6.0, 7.0]))
+    assert found.value == 2.0 and found.high == pytest.approx(2 + 4.302653 / math.sqrt(3), rel=1e-6)
 
 
 def test_retention() -> None:

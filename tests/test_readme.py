@@ -1,5 +1,6 @@
 """Every code block of the README is run, with budgets made small and nothing else changed."""
 
+import json
 import os
 import re
 import shlex
@@ -46,6 +47,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "checkpoints")
     save_model(build("llama-tiny", context=64), tmp_path / "checkpoints/universal")
     (tmp_path / "mydata.txt").write_text(" ".join(str(n * n) for n in range(3000)))
+    pair = {"sentence_good": "She sleeps.", "sentence_bad": "She sleep.", "UID": "agreement"}
+    (tmp_path / "blimp.jsonl").write_text(json.dumps(pair))
     for language, text in BLOCKS:
         if language == "python" and "class Countdown" in text:
             (tmp_path / "countdown.py").write_text(text)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from uprior.cli import benching, bits, catalogue, exporting, runs, shipping
+from uprior.cli import benching, bits, catalogue, exporting, pairs, runs, shipping
 from uprior.spec import whole_number
 
 Handler = Callable[[argparse.Namespace, dict[str, Any]], int]
@@ -83,6 +83,10 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     text = "any file seen through a model: beside compressors, over context, and where it was surprised"
     sub = command("bits", bits.bits, text, as_json=True)
     bits.add_arguments(sub, _count)
+    _add_common(sub)
+    text = "minimal pairs (BLiMP): how often the grammatical one of two sentences is the likelier"
+    sub = command("pairs", pairs.pairs, text, as_json=True)
+    pairs.add_arguments(sub, _count)
     _add_common(sub)
     _add_compare(
         command("compare", runs.compare, "the warmed model against scratch and controls on real data", as_json=True)

@@ -36,15 +36,16 @@ class Jsonl(OneFile):
             self.reject("fields", "one or more names, as in fields=(question,answer)")
 
     def _read(self) -> Bytes:
-        records = ["\n".join(record[field] for field in self.fields) for record in records_of(self.path, self.fields)]
+        instead = f"name fields that are text, or give file:{self.path} to take it as it is"
+        records = ["\n".join(record[f] for f in self.fields) for record in records_of(self.path, self.fields, instead)]
         text = "\n\n".join(records) + ("\n" if records else "")
         return np.frombuffer(text.encode("utf-8", "surrogatepass"), dtype=np.uint8)
 
 
-def records_of(path: str | Path, fields: Sequence[str]) -> Iterator[dict[str, Any]]:
+def records_of(path: str | Path, fields: Sequence[str], instead: str) -> Iterator[dict[str, Any]]:
     """The objects of a file of JSON lines in order, all with these fields as text; blank lines are skipped, .gz is read through.
 
-    Raises CorpusError that names the line.
+    Raises CorpusError that names the line and ends in what to do ``instead``.
     """
     for number, line in enumerate(read_bytes(str(path)).tobytes().split(b"\n"), 1):
         if not line.strip():
@@ -53,12 +54,12 @@ def records_of(path: str | Path, fields: Sequence[str]) -> Iterator[dict[str, An
         try:
             record: Any = json.loads(line)
         except ValueError as error:
-            raise CorpusError(f"{where}: is no JSON ({error}); give file:{path} to take it as it is") from error
+            raise CorpusError(f"{where}: is no JSON ({error}); {instead}") from error
         if not isinstance(record, dict):
-            raise CorpusError(f"{where}: is no JSON object; give file:{path} to take it as it is")
+            raise CorpusError(f"{where}: is no JSON object; {instead}")
         for field in fields:
             if field not in record:
                 raise CorpusError(f"{where}: {unknown_name('field', field, record)}")
             if not isinstance(record[field], str):
-                raise CorpusError(f"{where}: field '{field}' is not text; give the names of fields that are")
+                raise CorpusError(f"{where}: field '{field}' is not text; {instead}")
         yield record
