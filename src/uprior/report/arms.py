@@ -89,6 +89,8 @@ def curves_picture(
     lines = -(-len(panels) // columns)
 
     def paint(figure: Any) -> None:
+        from matplotlib.ticker import EngFormatter, MaxNLocator
+
         axes = figure.subplots(lines, columns, squeeze=False).flat
         for place, (stage, curves) in zip(axes, panels.items(), strict=False):
             for arm, (x, y) in curves.items():
@@ -97,12 +99,14 @@ def curves_picture(
                 for seed in y:
                     place.plot(x, seed, color=colour, linewidth=0.5, alpha=0.5)
             place.set_title(stage, fontsize=9)
+            place.xaxis.set_major_locator(MaxNLocator(4))
+            place.xaxis.set_major_formatter(EngFormatter(sep=""))
             place.grid(True, linewidth=0.4, alpha=0.6)
         for place in list(axes)[len(panels) :]:
             place.set_visible(False)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=min(3, len(labels)))
-        figure.supxlabel("real tokens", fontsize=8.5)
+        figure.supxlabel("tokens of the shared stage", fontsize=8.5)
         figure.supylabel(label, fontsize=8.5)
 
     return Picture(file, drawn(paint, (3.1 * columns, 2.3 * lines + 0.6), file), name, caption)
