@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from uprior.corpora.jsonl import records_of
 from uprior.errors import CheckpointError, CorpusError, SpecError
-from uprior.evals.model import MAX_LOGITS, MAX_TOKENS
+from uprior.evals.model import MAX_LOGITS, MAX_TOKENS, evaluating
 
 if TYPE_CHECKING:
     import torch
@@ -95,23 +95,15 @@ def _check(model: Any, ids: Sequence[Sequence[int]]) -> int:
 
 def _scores(model: Any, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
     """[N] summed ln p of tokens 1, 2, .. of each sequence; sequences of like length share a pass, padded on the right."""
-    import torch
 
     most = min(MAX_TOKENS, MAX_LOGITS // _check(model, ids))
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
     found = np.empty(len(ids), dtype=np.float64)
-    modes = [(module, module.training) for module in model.modules()]
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    model.eval()
-    try:
-        with torch.inference_mode():
-            while order:
-                rows = max(1, most // len(ids[order[-1]]))
-                part, order = order[-rows:], order[:-rows]
-                found[part] = _summed(model, [ids[n] for n in part], device).cpu().numpy()
-    finally:
-        for module, training in modes:
-            module.training = training
+    with evaluating(model) as device:
+        while order:
+            rows = max(1, most // len(ids[order[-1]]))
+            part, order = order[-rows:], order[:-rows]
+            found[part] = _summed(model, [ids[n] for n in part], device).cpu().numpy()
     if not np.isfinite(found).all():
         bad = int((~np.isfinite(found)).sum())
         raise CheckpointError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,18 +43,10 @@ class ModelPredictor(Predictor):
         self._check_context(context)
         out = np.empty((windows.shape[0], context - 1), dtype=np.float64)
         rows = max(1, min(MAX_TOKENS // context, MAX_LOGITS // (context * (self._config("vocab_size") or 256))))
-        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
-        precision = torch.autocast(device.type, torch.bfloat16) if self.autocast else contextlib.nullcontext()
-        modes = [(module, module.training) for module in self.model.modules()]
-        self.model.eval()
-        try:
-            with torch.inference_mode(), precision:
-                for start in range(0, windows.shape[0], rows):
-                    ids = torch.from_numpy(windows[start : start + rows].astype(np.int64)).to(device)
-                    out[start : start + rows] = self._losses(ids).double().cpu().numpy()
-        finally:
-            for module, training in modes:
-                module.training = training
+        with evaluating(self.model) as device, torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
+            for start in range(0, windows.shape[0], rows):
+                ids = torch.from_numpy(windows[start : start + rows].astype(np.int64)).to(device)
+                out[start : start + rows] = self._losses(ids).double().cpu().numpy()
         if not np.isfinite(out).all():
             bad = int((~np.isfinite(out)).sum())
             raise CheckpointError(
@@ -87,6 +80,21 @@ class ModelPredictor(Predictor):
         """A number from the model's config, or None where it has none."""
         value: Any = getattr(getattr(self.model, "config", None), field, None)
         return value if isinstance(value, int) and value > 0 else None
+
+
+@contextlib.contextmanager
+def evaluating(model: Any) -> Iterator[torch.device]:
+    """Evaluation mode (no dropout), no gradients; every module's mode is afterwards as it was. Gives the model's device."""
+    import torch
+
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield next((p.device for p in model.parameters()), torch.device("cpu"))
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _vocabulary_error(name: str, vocabulary: int) -> str:

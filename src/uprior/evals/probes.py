@@ -7,7 +7,6 @@ nothing else, ``accuracy_published`` is theirs. (Of answers of one token, as in 
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uprior.errors import SpecError
+from uprior.evals.model import evaluating
 from uprior.sources import KeyedRecall, Source
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 # Tokens of one forward pass.
 MAX_TOKENS = 1 << 15
@@ -110,7 +110,7 @@ def _predicted(model: Any, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
     import torch
 
     found = np.empty((len(tokens), tokens.shape[1] - 1), dtype=np.int64)
-    with _evaluating(model) as where:
+    with evaluating(model) as where:
         for part in _parts(tokens):
             ids = torch.from_numpy(tokens[part, :-1]).to(where)
             found[part] = model(input_ids=ids, use_cache=False).logits.argmax(-1).cpu().numpy()
@@ -122,7 +122,7 @@ def _generated(model: Any, tokens: NDArray[np.int64], answer: NDArray[np.bool_])
     import torch
 
     made = tokens.copy()
-    with _evaluating(model) as where:
+    with evaluating(model) as where:
         for place in np.flatnonzero(answer.any(0)):
             asked = np.flatnonzero(answer[:, place])
             for part in _parts(made[asked]):
@@ -134,18 +134,3 @@ def _generated(model: Any, tokens: NDArray[np.int64], answer: NDArray[np.bool_])
 def _parts(tokens: NDArray[np.int64]) -> Iterator[slice]:
     rows = max(1, MAX_TOKENS // tokens.shape[1])
     return (slice(start, start + rows) for start in range(0, len(tokens), rows))
-
-
-@contextlib.contextmanager
-def _evaluating(model: Any) -> Iterator[torch.device]:
-    """Evaluation mode without gradients; every module's mode is afterwards as it was. Gives the model's device."""
-    import torch
-
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.inference_mode():
-            yield next((p.device for p in model.parameters()), torch.device("cpu"))
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from uprior.report.arms import (
 )
 from uprior.report.document import Block, Heading, Picture, Table, markdown, page
 from uprior.report.origin import with_interval
+from uprior.statistics import retention
 
 TITLE = "Fine-tuning the universal prior where real data is scarce"
 SCRATCH, PLAIN, PRIOR = "scratch", "scratch, all weights random", "universal prior"
@@ -202,15 +204,29 @@ def _savings(summary: Mapping[str, Any]) -> Table:
 
 
 def _elsewhere_table(summary: Mapping[str, Any]) -> Table:
-    arms, stages = summary["arms"], summary["study"]["corpora"]
     rows = []
-    for stage in stages:
-        for arm in arms:
-            of_arm = [one for one in summary["elsewhere"] if (one["stage"], one["arm"]) == (stage, arm)]
-            means = [float(np.mean([one["bits"][k] for one in of_arm])) for k in range(len(of_arm[0]["bits"]))]
-            rows.append([stage, arm, *(f"{value:.3f}" for value in (means[0], means[len(means) // 2], means[-1]))])
-    caption = "Mean bits per byte over the sets that were not trained on: before, halfway, after."
-    return Table(["trained on", "arm", "before", "halfway", "after"], rows, caption, texts=2)
+    for stage in summary["study"]["corpora"]:
+        scratch = _means_elsewhere(summary, stage, SCRATCH)
+        for arm in summary["arms"]:
+            means = _means_elsewhere(summary, stage, arm)
+            kept = retention(means[0], scratch[0], means[-1], scratch[-1])
+            middle = means[len(means) // 2]
+            bits = [f"{value:.3f}" for value in (means[0], middle, means[-1])]
+            left = "–" if math.isnan(kept) else _percent(kept)
+            rows.append([stage, arm, *bits, signed(means[-1] - means[0]), left])
+    caption = (
+        "Mean bits per byte over the sets that were not trained on: before, halfway, after; what training on something else cost "
+        "there (below zero: it helped there too); and the share of the advantage over scratch that is left of the one before."
+    )
+    return Table(
+        ["trained on", "arm", "before", "halfway", "after", "forgotten", "advantage kept"], rows, caption, texts=2
+    )
+
+
+def _means_elsewhere(summary: Mapping[str, Any], stage: str, arm: str) -> list[float]:
+    """Mean bits over the other sets at each full evaluation."""
+    of_arm = [one["bits"] for one in summary["elsewhere"] if (one["stage"], one["arm"]) == (stage, arm)]
+    return [float(mean) for mean in np.mean(of_arm, axis=0)]
 
 
 def _elsewhere_claims(summary: Mapping[str, Any], main: str) -> list[str]:
