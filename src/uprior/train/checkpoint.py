@@ -100,6 +100,37 @@ def restore(
     return None
 
 
+def take_optimizer(run: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Fill an optimiser with what the last checkpoint of another, finished stage had: means, variances, counts of steps.
+
+    For a stage that goes on with the same parameters (all carried, none frozen) and the same optimiser. Raises CheckpointError
+    where there is no checkpoint any more, where several processes wrote it, and where parameters or optimiser differ.
+    """
+    kept = folders(run)
+    if not kept:
+        raise CheckpointError(
+            f"{run} has no checkpoint, so its optimiser's state is gone; train that stage with keep_checkpoints=True"
+        )
+    file = kept[-1] / "optimizer.safetensors"
+    if not file.exists():
+        raise CheckpointError(
+            f"{kept[-1]} was written by several processes; take the optimiser's state of a run of one"
+        )
+    _verify(kept[-1])
+    tensors = load_file(file)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        fits = int(index) < len(parameters) and tensor.shape in ((), parameters[int(index)].shape)
+        if not fits:
+            raise CheckpointError(
+                f"{file}: {name} of parameter {index} is {list(tensor.shape)}, which does not fit this stage's optimiser; carry "
+                "everything, freeze nothing, and use the same --optimizer, or leave the state away"
+            )
+    with torch.no_grad():
+        _restore_optimizer(optimizer, tensors)
+
+
 def _verify(folder: Path) -> None:
     """A folder of ours always has checksums; ``verify_folder`` also knows those of other programs."""
     if not (folder / CHECKSUMS).exists():

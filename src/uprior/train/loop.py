@@ -61,6 +61,7 @@ def fit(
     first_batch: int = 0,
     group: Group = ALONE,
     parallel: str = "auto",
+    optimizer_from: Path | None = None,
 ) -> Result:
     """Train ``model`` in place on batches ``first_batch, first_batch + 1, ...`` of ``stream``, recording into ``run``.
 
@@ -73,6 +74,8 @@ def fit(
 
     All processes of ``group`` call this alike; ``parallel`` is "ddp", "fsdp" or "auto". Which samples are in a step does not
     depend on their number, which may change when a run goes on: losses are then equal to float rounding.
+
+    ``optimizer_from`` is the run of an earlier stage whose optimiser's state this one begins with; without it the state is new.
     """
     if group.first(lambda: (run / "model").exists()):
         model.load_state_dict(load_model(run).state_dict())
@@ -81,6 +84,8 @@ def fit(
     optimizer = make_optimizer(model, training)
     torch.manual_seed(group.seed(training.seed, 0))
     state = checkpoint.restore(run, model, optimizer, group=group, seed=training.seed)
+    if state is None and optimizer_from is not None:
+        checkpoint.take_optimizer(optimizer_from, optimizer)
     step = 0 if state is None else state.step
     last = StepRecord(math.nan, None, math.nan)
     with (
