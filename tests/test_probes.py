@@ -106,7 +106,8 @@ def test_no_problem_is_in_two_splits(name: str) -> None:
 def test_who_knows_the_answers_gets_them() -> None:
     source = Addition(min_items=3, max_items=3, packed=False)
     found = evals.probe(Stub(adder()), source, rows=20, generate=True, length=16)
-    assert (found["accuracy"], found["accuracy_published"], found["exact"], found["accuracy_generated"]) == (1, 1, 1, 1)
+    names = ("accuracy", "accuracy_published", "exact", "accuracy_generated", "exact_generated")
+    assert [found[name] for name in names] == [1, 1, 1, 1, 1]
 
 
 def test_the_published_metric_does_not_see_the_first_digit() -> None:
@@ -162,6 +163,49 @@ def test_what_is_no_task_is_told() -> None:
         evals.probe(Stub(adder()), Uniform())
     with pytest.raises(SpecError, match="build it with vocab=188"):
         evals.probe(Stub(adder(), vocab=100), Haystack())
+
+
+@pytest.mark.parametrize(("length", "published"), [(13, 1.0), (14, 4 / 5), (16, 4 / 5)])
+def test_the_published_metric_sees_what_follows_the_end(length: int, published: float) -> None:
+    """Of 13 tokens the row ends with the answer: four predictions after its digits. In longer rows a fifth, the blank's."""
+
+    def answer(prefix: list[int]) -> int:
+        return 0 if prefix[-1] == 30 else adder()(prefix)
+
+    found = evals.probe(Stub(answer), Addition(min_items=3, max_items=3, packed=False), rows=20, length=length)
+    assert found["accuracy_published"] == pytest.approx(published) and found["accuracy"] == found["exact"] == 1.0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("end_token", [False, True])
+def test_haystack_is_published_as_the_token_after_the_query(packed: bool, end_token: bool) -> None:
+    """However many episodes are in a row, and whether or not an end follows: who knows values and no end gets all of it."""
+    source = Haystack(max_items=4, packed=packed, end_token=end_token)
+
+    def recall(prefix: list[int]) -> int:
+        if prefix[-1] < 158:
+            return 1
+        same = len(prefix) - 1 - prefix[::-1].index(prefix[-1] - 30)
+        return prefix[same + 1]
+
+    found = evals.probe(Stub(recall), source, rows=30)
+    assert found["accuracy_published"] == 1.0 and (found["accuracy"] == 1.0) == (not end_token)
+    nothing = evals.probe(Stub(lambda _: 500), source, rows=30)
+    assert nothing["accuracy_published"] == nothing["accuracy"] == 0.0
+
+
+@pytest.mark.parametrize("wrong", [1, 2])
+def test_what_is_generated_is_exact_as_often_as_what_is_forced(wrong: int) -> None:
+    """A greedy model goes its own way only after a mistake. This one makes mistakes in some rows: where a + b is even."""
+
+    def answer(prefix: list[int]) -> int:
+        digits = [token for token in prefix if token < 10]
+        start = 11 in prefix and len(prefix) - prefix.index(11) == wrong
+        return 20 if start and (digits[1] + digits[-1]) % 2 == 0 else adder()(prefix)
+
+    source = Addition(min_items=2, max_items=2, packed=False)
+    found = evals.probe(Stub(answer), source, rows=60, generate=True)
+    assert found["exact_generated"] == found["exact"] and 0.3 < found["exact"] < 1
 
 
 @pytest.mark.parametrize("source", [Addition(), Haystack(), Multiplication(), ReversedAddition()], ids=lambda s: s.name)

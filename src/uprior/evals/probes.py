@@ -1,15 +1,16 @@
 """Algorithmic probes: how many answers of a task a model gets right, by the published metric and the corrected one.
 
 The code of Jiang, Shinnick et al. (2026, arXiv 2601.21725) counts positions whose *input* is an answer token: the first token of
-every answer is neither trained nor counted, and what follows the last one is. ``accuracy`` counts all tokens of answers and
-nothing else, ``accuracy_published`` is theirs. (Of answers of one token, as in Haystack, theirs is right: the two are the same.)
+every answer is neither trained nor counted, and what follows the last one is, where the row goes on. ``accuracy`` counts all
+tokens of answers and nothing else, ``accuracy_published`` is theirs. Of answers of one token, as in Haystack, they count that
+token, and no end token.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,6 @@ from numpy.typing import NDArray
 from uprior.errors import SpecError
 from uprior.evals.model import evaluating
 from uprior.sources import KeyedRecall, Source
-
-if TYPE_CHECKING:
-    pass
 
 # Tokens of one forward pass.
 MAX_TOKENS = 1 << 15
@@ -41,7 +39,8 @@ def probe(
     generate        also let the model write the answers itself, greedily, seeing only questions; rows of one episode each
 
     {accuracy, se_accuracy: of answer tokens, teacher-forced, mean and standard error over rows; accuracy_published; exact: share
-    of rows without a mistake, which is also that of greedy generation; rows, length} and {accuracy_generated} if asked.
+    of rows without a mistake, which is also that of greedy generation; rows, length} and {accuracy_generated, exact_generated} if
+    asked. The published metric also counts the blank after an end token where ``length`` leaves room for one.
     Raises SpecError where the source scores nothing, or its ids do not fit the model's vocabulary.
     """
     length = length or getattr(source, "longest_episode", source.shortest_row)
@@ -55,8 +54,7 @@ def probe(
         )
     tokens, answer = block.tokens.astype(np.int64), block.scored
     right = _predicted(model, tokens) == tokens[:, 1:]
-    one_token = int(answer.sum(1).max()) == 1
-    published = answer[:, 1:] if one_token else answer[:, :-1]
+    published = _published(answer, bool(getattr(source, "end_token", False)))
     per_row = _shares(right, answer[:, 1:])
     found = {
         "accuracy": float(per_row.mean()),
@@ -68,7 +66,8 @@ def probe(
     }
     if generate:
         written = _generated(model, tokens, answer)
-        found["accuracy_generated"] = float(_shares(written == tokens, answer).mean())
+        shares = _shares(written == tokens, answer)
+        found |= {"accuracy_generated": float(shares.mean()), "exact_generated": float((shares == 1).mean())}
     return found
 
 
@@ -96,6 +95,14 @@ def length_generalisation(
         {"items": n, **probe(model, source.replace(min_items=n, max_items=n, packed=False), rows=rows, seed=seed)}
         for n in items
     ]
+
+
+def _published(answer: NDArray[np.bool_], ended: bool) -> NDArray[np.bool_]:
+    """[N, T-1] which predictions the published code counts: after tokens of answers, or of tokens that are whole answers."""
+    longer = answer[:, 1:] & answer[:, :-1]
+    if ended:  # an end token makes no answer longer
+        longer = longer[:, 1:] & longer[:, :-1]
+    return answer[:, :-1] if longer.any() else answer[:, 1:] & ~answer[:, :-1]
 
 
 def _shares(right: NDArray[np.bool_], counted: NDArray[np.bool_]) -> NDArray[np.float64]:
