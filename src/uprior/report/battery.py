@@ -17,7 +17,7 @@ from uprior.report.battery_tables import (
     synthetic_sets,
 )
 from uprior.report.battery_verdicts import verdicts
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.words import quantity
 
 TITLE = "Zero-shot: real data, predicted by models that were never shown any"
@@ -33,14 +33,7 @@ NOTES = (
 
 def battery_pages(summary: Mapping[str, Any]) -> dict[str, bytes]:
     """File name -> content, from that of zero-shot.json: zero-shot.md, its figures, and report.html with everything inside."""
-    battery = Battery(summary)
-    blocks = _blocks(battery)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "zero-shot.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("zero-shot", TITLE, _blocks(Battery(summary)))
 
 
 def _blocks(battery: Battery) -> list[Block]:

@@ -46,6 +46,12 @@ class Picture:
 Block = str | Heading | Table | Picture
 
 
+def pages(name: str, title: str, blocks: Sequence[Block]) -> dict[str, bytes]:
+    """File name -> content: NAME.md, the pictures that lie beside it, and report.html."""
+    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
+    return {**pictures, f"{name}.md": markdown(title, blocks).encode(), "report.html": page(title, blocks).encode()}
+
+
 def markdown(title: str, blocks: Sequence[Block]) -> str:
     """The document as Markdown, as GitHub reads it."""
     return "\n".join([f"# {title}", "", *(_as_markdown(block) for block in blocks)])

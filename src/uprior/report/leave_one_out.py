@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.drawing import COLOURS, drawn
 from uprior.report.origin import origin_blocks, verdict_of, with_interval
 from uprior.report.words import quantity
@@ -25,13 +25,7 @@ HEADINGS = {
 
 def leave_one_out_pages(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name -> content: leave-one-out.md with its figure, and report.html."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "leave-one-out.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("leave-one-out", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from uprior.report.arms import carry_table, curves_picture, laboratory_origin, p_text, power_note, signed
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.origin import with_interval
 from uprior.report.procedural_lm_verdicts import rate_text, relative_text, saved_text, verdict_rows, withdrawn
 from uprior.report.words import quantity
@@ -19,13 +19,7 @@ Named = Mapping[str, Any]
 
 def procedural_lm_pages(summary: Named, records: Sequence[Named]) -> dict[str, bytes]:
     """File name -> content: procedural-lm.md with its figures, and report.html."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "procedural-lm.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("procedural-lm", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Named, records: Sequence[Named]) -> list[Block]:

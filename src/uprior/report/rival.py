@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.drawing import COLOURS, drawn
 from uprior.report.origin import origin_blocks
 from uprior.report.words import quantity
@@ -18,13 +18,7 @@ SIGNS = {"=": "", ">=": "≥ ", "<=": "≤ "}
 
 def rival_pages(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name -> content: rival.md with its figures, and report.html."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "rival.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("rival", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from uprior.fits import Law
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.drawing import COLOURS, drawn
 from uprior.report.origin import origin_blocks
 from uprior.report.words import quantity
@@ -21,13 +21,7 @@ COLUMNS = 4
 
 def scaling_pages(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name -> content: scaling.md with its figures, and report.html."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "scaling.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("scaling", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.drawing import COLOURS, drawn
 from uprior.report.origin import origin_blocks, verdict_of, with_interval
 from uprior.report.words import quantity
@@ -16,15 +16,8 @@ TITLE = "Search: which mixture of random computation is the best prior"
 
 def search_pages(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> dict[str, bytes]:
     """File name -> content: search.md with its figure, report.html, and best.json, a source for ``--source``."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
     best = json.dumps(summary["specs"][summary["best"]], indent=2) + "\n"
-    return {
-        **pictures,
-        "best.json": best.encode(),
-        "search.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return {"best.json": best.encode(), **pages("search", TITLE, _blocks(summary, records))}
 
 
 def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -> list[Block]:

@@ -18,7 +18,7 @@ from uprior.report.arms import (
     seeds_table,
     signed,
 )
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.origin import with_interval
 from uprior.statistics import retention
 
@@ -29,13 +29,7 @@ SAVING_BAR, CORPORA_BAR, ELSEWHERE_BAR = 0.30, 4, 8
 
 def universal_finetune_pages(summary: Mapping[str, Any], records: Records) -> dict[str, bytes]:
     """File name -> content: universal-finetune.md with its figure, and report.html."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "universal-finetune.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("universal-finetune", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Mapping[str, Any], records: Records) -> list[Block]:

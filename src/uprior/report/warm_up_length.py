@@ -16,7 +16,7 @@ from uprior.report.arms import (
     power_note,
     signed,
 )
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.drawing import COLOURS, drawn
 from uprior.report.origin import with_interval
 from uprior.report.words import quantity
@@ -30,13 +30,7 @@ Named = Mapping[str, Any]
 
 def warm_up_length_pages(summary: Named, records: Sequence[Named]) -> dict[str, bytes]:
     """File name -> content: warm-up-length.md with its figures, and report.html."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "warm-up-length.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("warm-up-length", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Named, records: Sequence[Named]) -> list[Block]:

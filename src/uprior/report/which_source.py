@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from uprior.report.arms import Records, curves_picture, laboratory_origin, p_text, seeds_table, signed
-from uprior.report.document import Block, Heading, Picture, Table, markdown, page
+from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.origin import verdict_of, with_interval
 from uprior.report.words import quantity
 
@@ -17,13 +17,7 @@ TITLE = "Which source for this data"
 
 def which_source_pages(summary: Mapping[str, Any], records: Records) -> dict[str, bytes]:
     """File name -> content: which-source.md with its figure, and report.html."""
-    blocks = _blocks(summary, records)
-    pictures = {block.file: block.svg for block in blocks if isinstance(block, Picture)}
-    return {
-        **pictures,
-        "which-source.md": markdown(TITLE, blocks).encode(),
-        "report.html": page(TITLE, blocks).encode(),
-    }
+    return pages("which-source", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Mapping[str, Any], records: Records) -> list[Block]:
