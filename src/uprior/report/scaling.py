@@ -157,6 +157,8 @@ def _picture(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) -
 
 
 def _panel(axes: Any, one: Mapping[str, Any], records: Sequence[Mapping[str, Any]], budgets: Sequence[int]) -> None:
+    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
     law = Law(**one["law_of_smaller"])
     for number, budget in enumerate(budgets):
         colour = COLOURS[number % len(COLOURS)]
@@ -168,5 +170,8 @@ def _panel(axes: Any, one: Mapping[str, Any], records: Sequence[Mapping[str, Any
         axes.plot(through, law.at(through, budget), color=colour, linewidth=1.1)
         axes.plot(beyond, law.at(beyond, budget), color=colour, linewidth=1.1, linestyle=":")
     axes.set(xscale="log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(one["file"], fontsize=9)
     axes.grid(True, linewidth=0.4, alpha=0.6)
