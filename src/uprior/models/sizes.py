@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
+from uprior.errors import CheckpointError
+from uprior.models.folder import find_model
+from uprior.models.guard import inspect
 from uprior.models.matching import MATCHING
 from uprior.models.presets import PRESETS, Preset, config_of, from_config
 
@@ -12,6 +16,8 @@ ALLOWED = (
     "WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, WIDTHxLAYERS-matching, FAMILY:WIDTHxLAYERSxHEADS with a family of "
     "gpt2, gpt-neox, llama, as in gpt2:16x2x4, or one of " + ", ".join(PRESETS)
 )
+# Of a configuration: what says nothing about the architecture.
+_ASIDE = ("architectures", "dtype", "transformers_version", "_name_or_path")
 # Of matching starts: at least four heads, which tell matches of 1, 2, 3 and 0 symbols apart.
 LEAST_MATCHING_HEADS, MATCHING_HEAD_SIZE = 4, 64
 
@@ -59,6 +65,32 @@ def sized_model(
     if untied:
         config.tie_word_embeddings = False
     return from_config(config, seed, plain=plain)
+
+
+def size_of(checkpoint: str | Path) -> str:
+    """The preset's name or size of which a checkpoint (a folder, or a shipped name) is a model, its start included.
+
+    So a fresh model beside a trained one is ``sized_model(size_of("universal"), ...)``. Raises CheckpointError where there is no
+    such checkpoint, or where its architecture has no name here.
+    """
+    from transformers import AutoConfig
+
+    folder = find_model(checkpoint)
+    inspect(folder)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
+    sizes = [f"{family}:{width}x{layers}x{heads}" for family in ("gpt2", "gpt-neox", "llama")]
+    for text in (*PRESETS, f"{width}x{layers}", f"{width}x{layers}-matching", *sizes):
+        preset = preset_of(text)
+        if preset is not None and _same(config_of(preset, config.vocab_size, config.max_position_embeddings), config):
+            return text
+    raise CheckpointError(f"{checkpoint}: its architecture is of no preset and no size; allowed: {ALLOWED}")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Do two configurations describe the same model?"""
+    first, second = (config.to_dict() for config in (one, other))
+    return all(first.get(key) == second.get(key) for key in {*first, *second} - {*_ASIDE})
 
 
 def _gates(width: int) -> int:

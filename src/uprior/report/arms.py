@@ -80,6 +80,20 @@ def power_note(differences: Records, level: float, what: str) -> str:
     )
 
 
+def power_over_stages(differences: Records, level: float, what: str) -> str:
+    """Which mean effect so many stages could find, where each is one observation: its mean over seeds."""
+    values = [float(one["difference"]) for one in differences]
+    if len(values) < 2:
+        return "one stage, so nothing is known about the spread between them."
+    spread = float(np.std(values, ddof=1))
+    least, two_percent = detectable_effect(spread, len(values)), seeds_needed(0.02 * level, spread)
+    return (
+        f"over data, {len(values)} mean differences lie at {signed(float(np.mean(values)))} {what} and spread by {spread:.3f}; "
+        f"so many find a mean effect of {least:.3f} {what} ({100 * least / level:.1f} %) in four of five repetitions, and one of "
+        f"2 % needs {two_percent}."
+    )
+
+
 def curves_picture(
     file: str, name: str, caption: str, panels: Mapping[str, Mapping[str, tuple[Any, Any]]], label: str
 ) -> Picture:

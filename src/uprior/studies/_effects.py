@@ -18,6 +18,7 @@ from uprior.statistics import (
     paired_bootstrap,
     paired_difference,
     paired_p_value,
+    tokens_to_reach,
 )
 from uprior.studies._arms import Record
 
@@ -101,6 +102,43 @@ def savings(
                 "crossings": crossings(tokens, (warm - scratch).mean((0, 2))),
             })  # fmt: skip
     return found
+
+
+def charged(
+    records: Sequence[Record], stages: Sequence[str], arms: Sequence[str], baseline: str
+) -> list[dict[str, Any]]:
+    """The same arms with all their compute counted: what warm-up and its data took, beside what the shared stage takes.
+
+    warmup_stages   warm-up over the baseline's whole stage, in FLOPs
+    saving          1 - (FLOPs until the arm is where the baseline ends, warm-up included) / (the baseline's FLOPs): negative
+                    where the arm costs more, None where it never gets there
+    uses            stages like this one that the warm-up must serve until it has paid for itself; None where it saves nothing
+    crossings       of the curves over FLOPs, where both have been looked at
+    """
+    found = []
+    for arm in arms:
+        for stage in stages:
+            mine = own(records, stage)
+            (spent, bits), (budget, level) = (_over_compute(mine, stage, name) for name in (arm, baseline))
+            total, warm_up = float(budget[-1]), float(spent[0])
+            reached = tokens_to_reach(spent, bits, float(level[-1]))
+            saved = total - (reached - warm_up)
+            both = np.union1d(spent, budget)
+            both = both[(both >= max(spent[0], budget[0])) & (both <= min(spent[-1], budget[-1]))]
+            found.append({
+                "arm": arm, "stage": stage, "baseline": baseline, "warmup_stages": warm_up / total,
+                "saving": None if math.isnan(reached) else 1 - reached / total,
+                "uses": math.ceil(warm_up / saved) if saved > 0 else None,
+                "crossings": crossings(both, np.interp(both, spent, bits) - np.interp(both, budget, level)),
+            })  # fmt: skip
+    return found
+
+
+def _over_compute(records: Sequence[Record], stage: str, arm: str) -> tuple[Floats, Floats]:
+    """(FLOPs of the whole arm [E], bits [E]), mean over seeds."""
+    runs = [of_run(records, stage, arm, seed) for seed in seeds_of(records)]
+    flops = [[total_flops(record) for record in run] for run in runs]
+    return np.mean(flops, axis=0), np.mean([[record["bits_mean"] for record in run] for run in runs], axis=0)
 
 
 def _bootstrap(tokens: Floats, scratch: Floats, warm: Floats, key: str) -> Interval:
