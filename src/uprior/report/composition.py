@@ -7,30 +7,34 @@ from typing import Any
 
 import numpy as np
 
-from uprior.report.arms import Records, carry_table, difference_table, laboratory_origin
-from uprior.report.document import Block, Heading, Table, markdown, page
+from uprior.report.arms import Records, carry_table, difference_table, laboratory_origin, power_note, seeds_table
+from uprior.report.document import Block, Heading, Table, pages
+from uprior.report.probe_verdicts import points
+from uprior.report.procedural_probes import HOW, learnt_table, sizes_text
 
 TITLE = "Composition: attention from one source, MLPs from another"
-# Means over Haystack, addition, reversed addition and sorting, in per cent (Jiang, Shinnick et al. 2026, arXiv 2601.21725).
+# Means over the four, in per cent (Jiang, Shinnick et al. 2026, arXiv 2601.21725).
+PUBLISHED_TASKS = {"haystack", "addition", "reversed addition", "sorting"}
 PUBLISHED_CHILD = "set attention + elementary_ca MLPs"
 PUBLISHED = {"scratch": 57.4, "set, attention": 80.6, "elementary_ca, everything": 62.0, PUBLISHED_CHILD: 89.3}
 
 
 def composition_pages(summary: Mapping[str, Any], records: Records) -> dict[str, bytes]:
     """File name -> content: composition.md and report.html."""
-    blocks = _blocks(summary, records)
-    return {"composition.md": markdown(TITLE, blocks).encode(), "report.html": page(TITLE, blocks).encode()}
+    return pages("composition", TITLE, _blocks(summary, records))
 
 
 def _blocks(summary: Mapping[str, Any], records: Records) -> list[Block]:
-    sizes = summary["sizes"]
+    against = [
+        {"arm": child["arm"], "stage": f"minus {summary['parents'][name]}", **one}
+        for child in summary["children"]
+        for name, one in child["against"].items()
+    ]
     return [
-        f"`{summary['model']}`, {sizes['warm_steps']:,} steps of warm-up, {sizes['steps']:,} steps of {sizes['rows']:,} rows on "
-        f"each of {len(summary['tasks'])} tasks. Published: two layers of width 16, 10,000 steps of 1,000 rows on larger "
-        "problems; signs may be "
-        "compared, sizes may not.",
+        sizes_text(summary),
         Heading("The verdict"),
-        *(_verdict(child) for child in summary["children"]),
+        *(_verdict(child, _as_published(summary)) for child in summary["children"]),
+        *_controls(summary),
         Heading("Mean accuracy over the tasks"),
         _means(summary),
         Heading("On each task, minus scratch"),
@@ -39,32 +43,51 @@ def _blocks(summary: Mapping[str, Any], records: Records) -> list[Block]:
             list(summary["tasks"]),
             "Accuracy at the end minus scratch, as a share; Student's 95 % interval over seeds; p adjusted by Holm over tasks.",
         ),
+        Heading("How well the warm-ups have learnt"),
+        learnt_table(summary["learnt"]),
+        Heading("Seeds and power"),
+        power_note(against, float(np.mean(summary["means"]["scratch"])) or 1.0, "of mean accuracy"),
+        seeds_table(against, "Children against their parents, in mean accuracy over the tasks."),
         Heading("What was carried"),
         carry_table(next(iter(summary["carried"].values())), f"{next(iter(summary['carried']))}:"),
         Heading("How it was made"),
-        *laboratory_origin(summary, records),
+        *laboratory_origin(summary, records, HOW),
     ]
 
 
-def _verdict(child: Mapping[str, Any]) -> str:
-    """Above both parents, below one, or not told apart; by intervals where there are some."""
+def _controls(summary: Mapping[str, Any]) -> list[str]:
+    """The first child beside the strongest of its controls."""
+    if not summary["controls"]:
+        return []
+    means = {arm: float(np.mean(values)) for arm, values in summary["means"].items()}
+    child, strongest = summary["children"][0]["arm"], max(summary["controls"], key=means.__getitem__)
+    won = "It beats every control" if means[child] > means[strongest] else "It does not beat every control"
+    return [
+        f"Controls of {child}: the strongest, {strongest}, has {100 * means[strongest]:.1f} % in the mean over tasks, the child "
+        f"{100 * means[child]:.1f} %. **{won}.**"
+    ]
+
+
+def _as_published(summary: Mapping[str, Any]) -> bool:
+    """Whether the means are over the tasks that the published ones are over."""
+    return set(summary["tasks"]) == PUBLISHED_TASKS
+
+
+def _verdict(child: Mapping[str, Any], published: bool) -> str:
+    """Above both parents, or not, and how sure that is; for the published pair also a word on what was published."""
     against = child["against"]
-    values = [one["difference"] for one in against.values()]
     clear = all(one["low"] is not None and one["low"] > 0 for one in against.values())
-    above = min(values) > 0
+    below = any(one["high"] is not None and one["high"] < 0 for one in against.values())
+    above = all(one["difference"] > 0 for one in against.values())
     said = "above both parents" if above else "not above both parents"
     sure = ", both intervals clear of zero" if clear else ", but not beyond what seeds differ by" if above else ""
-    each = "; ".join(f"{name} {_points(one)}" for name, one in against.items())
+    each = "; ".join(f"{name} {points(one)}" for name, one in against.items())
     word = ""
-    if child["arm"] == PUBLISHED_CHILD:
-        found = "Reproduced" if clear else "Not reproduced" if max(values) < 0 else "Not testable at this size"
-        word = f" Published: 89.3 against 80.6 and 62.0. **{found}.**"
+    if published and child["arm"] == PUBLISHED_CHILD:
+        found = "Reproduced" if clear else "Not reproduced" if below else "Not testable at this size"
+        reason = "" if clear or below else " (an interval holds zero)"
+        word = f" Published: 89.3 against 80.6 and 62.0. **{found}**{reason}."
     return f"{child['arm']}: **{said}**{sure} (points of mean accuracy against {each}).{word}"
-
-
-def _points(one: Mapping[str, Any]) -> str:
-    ends = "" if one["low"] is None else f" ({100 * one['low']:+.1f} to {100 * one['high']:+.1f})"
-    return f"{100 * one['difference']:+.1f}{ends}".replace("-", "−")
 
 
 def _means(summary: Mapping[str, Any]) -> Table:
@@ -72,7 +95,7 @@ def _means(summary: Mapping[str, Any]) -> Table:
     rows = []
     for arm, values in sorted(summary["means"].items(), key=lambda item: -float(np.mean(item[1]))):
         each = ", ".join(f"{100 * value:.1f}" for value in values)
-        published = f"{PUBLISHED[arm]:.1f}" if arm in PUBLISHED else "–"
+        published = f"{PUBLISHED[arm]:.1f}" if arm in PUBLISHED and _as_published(summary) else "–"
         name = f"{arm} (the parent)" if arm in chosen else arm
         rows.append([name, f"{100 * float(np.mean(values)):.1f}", each, published])
     caption = "Best first. A parent is the best of its source's three ways."
