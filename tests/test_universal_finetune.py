@@ -111,7 +111,8 @@ def made(**changes: Any) -> dict[str, Any]:
             for stage in corpora
         ],
         "savings": [
-            {"arm": PRIOR, "stage": stage, "baseline": base, "difference": 0.5, "low": end}
+            {"arm": PRIOR, "stage": stage, "baseline": base, "difference": changes.get("saving", 0.5), "low": end,
+             "area_difference": -0.1, "crossings": [{"at": 1000.0 * (1 + (stage == "f")), "then_ahead": "baseline"}]}
             for base, end in ((SCRATCH, low), (PLAIN, against_plain))
             for stage in corpora
         ],
@@ -147,11 +148,17 @@ def test_the_bar_on_savings_needs_the_stronger_scratch() -> None:
     assert "random weights on none, its own first weights on a, b, c, d, e, f" in scratches(made())
 
 
+def test_where_along_the_curves_it_is_ahead() -> None:
+    assert saving_claims(made())[1].endswith("on 6 of 6 corpora (a, b, c, d, e, f).")
+    behind = saving_claims(made(saving=-0.2))[1]
+    assert behind.endswith("scratch overtakes it for good after 1,000 to 2,000 real tokens.")
+
+
 def test_compute_is_charged() -> None:
-    claim = saving_claims(made())[1]
+    claim = saving_claims(made())[-1]
     assert "took 50.0 times the FLOPs of a whole stage" in claim and "saves compute on 0 of 6" in claim
-    assert "after 100.0 to 100.0 stages" in claim
-    assert "saves compute on 6 of 6" in saving_claims(made(spent=0.25))[1]
+    assert "after 100 stages" in claim
+    assert "saves compute on 6 of 6" in saving_claims(made(spent=0.25))[-1]
 
 
 def test_other_data_must_be_ahead_of_both_scratches() -> None:

@@ -30,6 +30,7 @@ from uprior.report.universal_finetune_verdicts import (
     published_rows,
     saving_claims,
     scratches,
+    stronger,
     tuning,
 )
 from uprior.statistics import retention
@@ -176,14 +177,16 @@ def _savings(summary: Mapping[str, Any]) -> Table:
 def _charged(summary: Mapping[str, Any]) -> Table:
     rows = []
     for one in summary["charged"]:
+        if one["baseline"] != stronger(summary, one["stage"]):
+            continue
         uses = "–" if one["uses"] is None else f"{one['uses']:,}"
         crossing = _crossings(one["crossings"], ".2g")
         spent = f"{one['warmup_stages']:,.2f}"
         rows.append([one["arm"], one["baseline"], one["stage"], spent, _number(one["saving"]), uses, crossing])
     caption = (
-        "The same over FLOPs, warm-up and the writing of its data included. Warm-up: over the baseline's whole stage. Saving: of "
-        "the baseline's FLOPs, on one corpus that pays for all (far below zero: it costs so many times more). Uses: stages "
-        "like this one that it must serve to pay for itself."
+        "Against the stronger scratch of each corpus, over FLOPs, warm-up and the writing of its data included. Warm-up: over "
+        "the baseline's whole stage. Saving: of the baseline's FLOPs, on one corpus that pays for all (far below zero: it costs "
+        "so many times more). Uses: stages like this one that it must serve to pay for itself."
     )
     head = ["arm", "against", "data", "warm-up, stages", "compute saved, %", "uses", "crossings at FLOPs"]
     return Table(head, rows, caption, texts=3)

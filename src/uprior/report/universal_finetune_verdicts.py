@@ -83,7 +83,25 @@ def saving_claims(summary: Named) -> list[str]:
         f"{percent(SAVING_BAR)} or more. **{_yes(met)}**: the {main} is clear of zero on {len(clear)} ({_listed(clear)}), with a "
         f"median of {percent(median)}, against the stronger scratch of each corpus. {_each_baseline(summary, main)}"
     )
-    return [first, _compute_claim(summary, main)]
+    return [first, _curve_claim(found, main), _compute_claim(summary, main)]
+
+
+def _curve_claim(found: Sequence[Named], main: str) -> str:
+    """Where along the curves the arm is ahead: a saving only asks about their ends."""
+    below = [one["stage"] for one in found if one["area_difference"] < 0]
+    lost = [one["crossings"][-1]["at"] for one in found if one["difference"] < 0 and one["crossings"]]
+    overtaken = (
+        f"; where it ends behind, scratch overtakes it for good after {_range(lost)} real tokens" if lost else ""
+    )
+    return (
+        f"Along the curves, the mean over all real tokens lies below the stronger scratch's on {len(below)} of {len(found)} "
+        f"corpora ({_listed(below)}){overtaken}."
+    )
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
 
 
 def _each_baseline(summary: Named, main: str) -> str:
@@ -101,8 +119,8 @@ def _compute_claim(summary: Named, main: str) -> str:
     saved = [one["stage"] for one in charged if one["saving"] is not None and one["saving"] > 0]
     uses = sorted(one["uses"] for one in charged if one["uses"] is not None)
     pays = (
-        f"spread over many uses it pays for itself after {uses[0]:,} to {uses[-1]:,} stages like these (on the {len(uses)} "
-        "corpora where it saves any)"
+        f"spread over many uses it pays for itself after {_range(uses)} stages like these (on the {len(uses)} corpora where it "
+        "saves any)"
         if uses
         else "and it saves nothing that many uses could pay back"
     )
