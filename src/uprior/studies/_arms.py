@@ -65,7 +65,7 @@ class WarmUp:
 
     def describe(self) -> Record:
         described = {
-            "data": self.data.to_dict(),
+            "data": self.data.to_dict() | ({"sha256": self.data.sha256} if isinstance(self.data, Corpus) else {}),
             "training": self.training.to_dict(),
             "rows": self.rows,
             "length": self.length,
@@ -159,6 +159,7 @@ class Stage:
     measure     (model, step) -> records, on fixed test data: what is reported
     choose      model -> a number, the lower the better, on fixed validation data: what rates are chosen by
     evaluate_at steps before and at the arms' common end; an arm with more steps is looked at at its own end too
+    key         what else decides the records, plain JSON values: the data's digest, how much of it is measured on
     metric      the measured number that tables show
     """
 
@@ -169,6 +170,7 @@ class Stage:
     measure: Callable[[Any, int], list[Record]]
     choose: Callable[[Any], float]
     evaluate_at: frozenset[int]
+    key: Record
     metric: str = "bits_mean"
 
 

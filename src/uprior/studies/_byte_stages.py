@@ -71,6 +71,7 @@ def byte_stage(name: str, text: str, model: Model, budget: RealBudget) -> Stage:
         panel.measure,
         lambda trained: float(window_nats(scorer(trained), validation, trained.device).mean() / np.log(2)),
         evaluation_steps(steps, budget.evaluations),
+        {"data": corpus.sha256, **panel.describe()},
     )
 
 

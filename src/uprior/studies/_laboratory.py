@@ -178,6 +178,7 @@ class Laboratory:
         config = {
             "kind": "shared stage",
             "stage": stage.name,
+            "key": stage.key,
             "model": vars(stage.model),
             "arm": arm.describe(),
             "seed": seed,

@@ -56,6 +56,7 @@ def probe_stage(name: str, budget: ProbeBudget) -> Stage:
         measure,
         choose,
         frozenset(round(steps * share) for share in (0, 0.1, 0.25, 0.5, 0.75, 1)),
+        {"probe_rows": budget.probe_rows},
         "accuracy",
     )  # fmt: skip
 
