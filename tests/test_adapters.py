@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from uprior.data.batches import share
 from uprior.data.stream import BatchStream, Stream
 from uprior.errors import SpecError
-from uprior.models.presets import build
+from uprior.models.sizes import build
 from uprior.sources import Mixture, Pointwise, Uniform
 from uprior.train.loss import scored_sum
 from uprior.types import Batch

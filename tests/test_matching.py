@@ -14,7 +14,7 @@ from uprior.errors import SpecError
 from uprior.models.matching import _codes
 from uprior.models.mup import rescale_
 from uprior.models.presets import PRESETS, Preset, fresh_like, from_config
-from uprior.models.sizes import preset_of, sized_model
+from uprior.models.sizes import build, preset_of
 from uprior.train.fused import fused_hidden
 
 
@@ -34,7 +34,7 @@ def share_right(model: Any, ids: torch.Tensor, first: int) -> float:
 @pytest.mark.parametrize("name", ["llama-1m-matching", "llama-3m-matching", "128x2-matching"])
 @pytest.mark.parametrize("period", [20, 100])
 def test_it_copies_before_it_is_trained(name: str, period: int) -> None:
-    model = sized_model(name, context=256, seed=0)
+    model = build(name, context=256, seed=0)
     ids = periodic(8, 256, period)
     plain = from_config(model.config, 0, plain=True)
     assert share_right(model, ids, period + 4) > 0.8
@@ -114,5 +114,5 @@ def test_names_of_sizes() -> None:
     assert preset_of("gpt2:16x2x4") == Preset("gpt2", 16, 2, 4, 64)
     for wrong in ("513x2", "512x0", "gpt2:16x2x5", "gpt2:12x2x4", "llama-2m", "512x2-other"):
         assert preset_of(wrong) is None, wrong
-    untied = sized_model("gpt2:16x2x4", vocab=31, context=20, seed=0, untied=True)
+    untied = build("gpt2:16x2x4", vocab=31, context=20, seed=0, untied=True)
     assert untied.lm_head.weight is not untied.transformer.wte.weight and untied.config.vocab_size == 31

@@ -13,7 +13,7 @@ from uprior import studies
 from uprior.errors import CheckpointError, SpecError, UpriorError
 from uprior.models.folder import load_model, save_model
 from uprior.models.presets import config_of
-from uprior.models.sizes import preset_of, size_of, sized_model
+from uprior.models.sizes import build, preset_of, size_of
 from uprior.report.universal_finetune import universal_finetune_pages
 from uprior.report.universal_finetune_verdicts import (
     PLAIN,
@@ -39,7 +39,7 @@ OPTIONS: dict[str, Any] = {
 def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A run from a prior of one small layer, which the study's model follows."""
     out = tmp_path_factory.mktemp("study")
-    save_model(sized_model("32x1", context=32, seed=9), out / "prior")
+    save_model(build("32x1", context=32, seed=9), out / "prior")
     recipe = {
         "compute": {"tokens": 10, "training_flops": 1e9, "generation_flops": 1e6},
         "sha256": {"model.safetensors": "0"},
@@ -253,7 +253,7 @@ def test_other_sets_are_told_before_and_after() -> None:
 
 def test_a_checkpoint_tells_what_is_fresh_beside_it(tmp_path: Path) -> None:
     for number, name in enumerate(("32x1", "64x2-matching", "gpt2:16x2x4", "gpt-neox:32x2x2", "llama-tiny")):
-        save_model(sized_model(name, context=48, seed=0), tmp_path / str(number))
+        save_model(build(name, context=48, seed=0), tmp_path / str(number))
         assert size_of(tmp_path / str(number)) == name
     trained, found = load_model("universal"), preset_of(size_of("universal"))
     assert found is not None
@@ -262,7 +262,7 @@ def test_a_checkpoint_tells_what_is_fresh_beside_it(tmp_path: Path) -> None:
         trained.config.hidden_size,
         trained.config.intermediate_size,
     )
-    odd = sized_model("32x1", context=48, seed=0)
+    odd = build("32x1", context=48, seed=0)
     odd.config.rms_norm_eps = 1e-3
     save_model(odd, tmp_path / "odd")
     with pytest.raises(CheckpointError, match="no preset and no size"):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uprior.experiment import evaluate as evaluate
     from uprior.experiment import pretrain as pretrain
     from uprior.models.folder import load_model as load
-    from uprior.models.presets import build as build
+    from uprior.models.sizes import build as build
     from uprior.transfer.carrying import carry as carry
 
 _HOME = {
@@ -36,7 +36,7 @@ _HOME = {
     "Stream": "uprior.data.stream",
     "UpriorError": "uprior.errors",
     "Vocabulary": "uprior.data.vocabulary",
-    "build": "uprior.models.presets",
+    "build": "uprior.models.sizes",
     "carry": "uprior.transfer.carrying",
     "compare": "uprior.comparing",
     "evaluate": "uprior.experiment",

@@ -34,7 +34,7 @@ class Job:
 
     def build(self) -> Any:
         """The fresh model, on the CPU, in float32; the same weights for all."""
-        from uprior.models.presets import build
+        from uprior.models.sizes import build
 
         return build(self.model, vocab=256, context=self.length, seed=self.seed)
 

@@ -51,7 +51,7 @@ def bench_run(
             f"bench memory: --seconds {seconds:g} is not allowed; allowed: 0 for no run, or {SHORTEST:g} and more"
         )
     from uprior import corpora, evals  # here, as a process that reads shards is to hold nothing else
-    from uprior.models.presets import build
+    from uprior.models.sizes import build
     from uprior.sources.universal import Universal
     from uprior.train import Training, fit
 

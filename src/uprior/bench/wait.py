@@ -12,7 +12,7 @@ import torch
 
 from uprior.data.stream import Stream
 from uprior.files import read_lines
-from uprior.models.presets import build
+from uprior.models.sizes import build
 from uprior.sources import Source
 from uprior.train import Training, fit
 

@@ -120,7 +120,9 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--source", default="universal", help="name, name@preset, name:field=value,... (universal)")
     sub.add_argument(
-        "--model", default="llama-1m", help="preset (llama-1m), or a checkpoint to start from: folder or shipped name"
+        "--model",
+        default="llama-1m",
+        help="preset (llama-1m), a size as in 128x4, or a checkpoint to start from: folder or shipped name",
     )
     sub.add_argument("--tokens", type=_count, help="budget, as in 20M or 1.5B")
     sub.add_argument("--steps", type=_count, help="budget in steps, instead of --tokens")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uprior.errors import SpecError, unknown_name
+from uprior.errors import SpecError
 from uprior.terminal import print_comparison, print_json, print_records, print_table
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.models import PRESETS, build, load_model
     from uprior.models.mup import rescale_
     from uprior.models.shipped import shipped
+    from uprior.models.sizes import preset_of, unknown_model
     from uprior.train.distributed import is_main_process
 
     vocabulary = Vocabulary(size=arguments.vocab, mapping=arguments.vocab_map)
@@ -35,9 +36,10 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     )
     name = split_text(arguments.model)[0]
     known = {**PRESETS, **shipped()}
-    if name not in known and not Path(arguments.model).exists():
-        raise unknown_name("model", name, known)
-    if name in PRESETS:
+    size = preset_of(arguments.model) is not None
+    if not size and name not in known and not Path(arguments.model).exists():
+        raise unknown_model(name, known)
+    if size:
         model = build(arguments.model, vocab=arguments.vocab, context=arguments.context, seed=arguments.seed)
         if arguments.base_width:
             rescale_(model, arguments.base_width, base_head_size=arguments.base_head_size)

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from uprior.errors import SpecError, unknown_name
 from uprior.models.matching import MATCHING, begin_as_matcher_, begins_by_matching, matching_config
 from uprior.rng import digest
 
@@ -57,20 +56,6 @@ COMMON_SIZE = 2.0
 QUERY_SIZE = 0.3
 # Of what MLPs write: next to nothing.
 MLP_SIZE = 0.1
-
-
-def build(name: str, *, vocab: int = 256, context: int = 512, seed: int = 0) -> Any:
-    """A fresh model of a preset: float32, no dropout, weights a pure function of the arguments (and of the installed
-    transformers version and linear algebra library, so studies keep the step-0 weights file). Global random state is untouched.
-
-    ``vocab`` 2 or more ids; ``context`` 2 or more positions. Raises UnknownNameError, SpecError.
-    """
-    if name not in PRESETS:
-        raise unknown_name("model", name, PRESETS)
-    for what, value in (("vocab", vocab), ("context", context)):
-        if value < 2:
-            raise SpecError(f"model {name}: {what} = {value} is not allowed; allowed: a whole number from 2")
-    return from_config(config_of(PRESETS[name], vocab, context), seed)
 
 
 def fresh_like(model: Any, *, seed: int) -> Any:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from uprior.errors import CheckpointError
+from uprior.errors import CheckpointError, SpecError, UnknownNameError, unknown_name
 from uprior.models.folder import find_model
 from uprior.models.guard import inspect
 from uprior.models.matching import MATCHING
 from uprior.models.presets import PRESETS, Preset, config_of, from_config
 
-ALLOWED = (
+SIZES = (
     "WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, WIDTHxLAYERS-matching, FAMILY:WIDTHxLAYERSxHEADS with a family of "
-    "gpt2, gpt-neox, llama, as in gpt2:16x2x4, or one of " + ", ".join(PRESETS)
+    "gpt2, gpt-neox, llama, as in gpt2:16x2x4"
 )
+ALLOWED = f"{SIZES}, or one of {', '.join(PRESETS)}"
 # Of a configuration: what says nothing about the architecture.
 _ASIDE = ("architectures", "dtype", "transformers_version", "_name_or_path")
 # Of matching starts: at least four heads, which tell matches of 1, 2, 3 and 0 symbols apart.
@@ -51,26 +53,41 @@ def preset_of(text: str) -> Preset | None:
     return None
 
 
-def sized_model(
-    text: str, *, vocab: int = 256, context: int, seed: int, plain: bool = False, untied: bool = False
+def build(
+    name: str, *, vocab: int = 256, context: int = 512, seed: int = 0, plain: bool = False, untied: bool = False
 ) -> Any:
-    """A fresh model of a preset's name or a size; ``untied`` gives reading and writing a table each, ``plain`` random weights.
+    """A fresh model of a preset's name or a size: float32, no dropout, weights a pure function of the arguments (and of the
+    installed transformers version and linear algebra library, so studies keep the step-0 weights file). Global random state is
+    untouched.
 
-    >>> sum(p.numel() for p in sized_model("32x1", context=16, seed=0).parameters())
+    ``vocab`` 2 or more ids; ``context`` 2 or more positions; ``plain``: random weights, whatever start the model has here;
+    ``untied``: reading and writing have a table each. Raises UnknownNameError, SpecError.
+
+    >>> sum(p.numel() for p in build("32x1", context=16).parameters())
     20832
     """
-    preset = preset_of(text)
-    assert preset is not None, text
+    preset = preset_of(name)
+    if preset is None:
+        raise unknown_model(name, PRESETS)
+    for what, value in (("vocab", vocab), ("context", context)):
+        if value < 2:
+            raise SpecError(f"model {name}: {what} = {value} is not allowed; allowed: a whole number from 2")
     config = config_of(preset, vocab, context)
     if untied:
         config.tie_word_embeddings = False
     return from_config(config, seed, plain=plain)
 
 
+def unknown_model(name: str, known: Iterable[str]) -> UnknownNameError:
+    """The error for a name that is no preset's, no size, and none of ``known``."""
+    error = unknown_name("model", name, known)
+    return UnknownNameError(f"{error}; or a size: {SIZES}")
+
+
 def size_of(checkpoint: str | Path) -> str:
     """The preset's name or size of which a checkpoint (a folder, or a shipped name) is a model, its start included.
 
-    So a fresh model beside a trained one is ``sized_model(size_of("universal"), ...)``. Raises CheckpointError where there is no
+    So a fresh model beside a trained one is ``build(size_of("universal"), ...)``. Raises CheckpointError where there is no
     such checkpoint, or where its architecture has no name here.
     """
     from transformers import AutoConfig

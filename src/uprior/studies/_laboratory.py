@@ -15,7 +15,7 @@ from uprior.experiment import open_run
 from uprior.files import read_lines
 from uprior.models.folder import load_model, save_model
 from uprior.models.presets import flops_per_token
-from uprior.models.sizes import sized_model
+from uprior.models.sizes import build
 from uprior.rng import digest
 from uprior.studies._arms import Arm, Carried, Given, Model, Record, Stage, WarmUp
 from uprior.studies._compute import generation_flops_per_token
@@ -218,9 +218,7 @@ class Laboratory:
         return self.folder / f"{slug(title)}-{digest(json.dumps(config, sort_keys=True)).hex()[:12]}"
 
     def _fresh(self, model: Model, seed: int, *, plain: bool) -> Any:
-        return sized_model(
-            model.name, vocab=model.vocab, context=model.context, seed=seed, plain=plain, untied=model.untied
-        )
+        return build(model.name, vocab=model.vocab, context=model.context, seed=seed, plain=plain, untied=model.untied)
 
     # ---------------------------------------------------------------- what it costs
 

@@ -26,7 +26,7 @@ from uprior.experiment import TEST_WINDOWS_SEED, open_run
 from uprior.files import read_lines, write_bytes, write_text
 from uprior.models.mup import rescale_
 from uprior.models.presets import describe, flops_per_token
-from uprior.models.sizes import ALLOWED, preset_of, sized_model
+from uprior.models.sizes import ALLOWED, build, preset_of
 from uprior.rng import digest
 from uprior.sources import Source
 from uprior.spec import Spec, parameter
@@ -258,7 +258,7 @@ def measured(trial: Trial, folder: Path, panel: Panel, *, show: bool = True) -> 
 
 def model_of(text: str, *, context: int, seed: int, base_width: int = 0, plain: bool = False) -> Any:
     """A fresh model of a preset's name or a size (``uprior.models.sizes``), rescaled for muP."""
-    model = sized_model(text, context=context, seed=seed, plain=plain)
+    model = build(text, context=context, seed=seed, plain=plain)
     if base_width:
         rescale_(model, base_width)
     return model

@@ -9,8 +9,8 @@ from typing import ClassVar
 from uprior.comparing import compare
 from uprior.data.stream import Stream
 from uprior.experiment import pretrain
-from uprior.models.presets import build
 from uprior.models.shipped import shipped
+from uprior.models.sizes import build
 from uprior.report import write_report
 from uprior.sources.universal import Universal
 from uprior.spec import parameter

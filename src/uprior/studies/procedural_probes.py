@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from uprior import environment, sources
 from uprior.files import locked, write_json
-from uprior.models.sizes import ALLOWED, preset_of, sized_model
+from uprior.models.sizes import ALLOWED, build, preset_of
 from uprior.report.procedural_probes import procedural_probes_pages
 from uprior.sources import Source
 from uprior.spec import parameter
@@ -113,8 +113,8 @@ class ProceduralProbes(Study):
         assert isinstance(warm, WarmUp)
         for family in FAMILIES:
             size = f"{family}:{FAMILY_SIZE}"
-            trained = sized_model(size, vocab=warm.vocab, context=warm.length, seed=0, untied=True)
-            fresh = sized_model(size, vocab=stage.model.vocab, context=stage.model.context, seed=1, untied=True)
+            trained = build(size, vocab=warm.vocab, context=warm.length, seed=0, untied=True)
+            fresh = build(size, vocab=stage.model.vocab, context=stage.model.context, seed=1, untied=True)
             table = carry(trained, fresh, carried.parts, embeddings=arm.embeddings, positions=arm.positions)
             tables[family] = table.records()
             sys.stderr.write(f"{self.name}  {arm.name}, {family}:\n{table}\n")
