@@ -193,9 +193,6 @@ def test_the_saved_checkpoint_gives_the_same_logits_in_plain_transformers(tmp_pa
 WIDTHS = (32, 64, 128, 256)
 # Slopes of log size against log width. Blocks: flat within this band at every step; without transfer they are near 1.
 BAND = 0.15
-# Tied Llama models, which begin as a histogram of what they read, move less the wider they are, and it grows with the steps
-# (docs/LOG.md): the wider, the less do symbols overlap.
-HISTOGRAM_BAND = 0.4
 # Logits: a random readout's part fades as width^-1/2 (paper, appendix D.2), so they may shrink but never grow. With a
 # readout that starts at zero they are flat as well.
 LOGITS_BAND = (-0.6, 0.1)
@@ -219,10 +216,9 @@ def test_activations_keep_their_size_at_every_width(family, tied):
     found = check(family, tied=tied, base=BASE)
     places = {(step, where) for step in range(6) for where in ("block 0", "block 1", "logits")}
     assert set(found["size"]) == places and set(found["change"]) == {p for p in places if p[0]}
-    band = HISTOGRAM_BAND if (family, tied) == ("llama", True) else BAND
     for what in ("size", "change"):
         for (step, where), slope in found[what].items():
-            low, high = LOGITS_BAND if where == "logits" else (-band, band)
+            low, high = LOGITS_BAND if where == "logits" else (-BAND, BAND)
             assert low < slope < high, (what, step, where, slope)
 
 
@@ -237,7 +233,7 @@ def test_logits_are_flat_from_a_readout_that_starts_at_zero(family):
 def test_without_it_activations_grow_with_the_width(family):
     found = check(family, tied=True, base=0)
     assert found["change"][5, "block 0"] > 0.5 and found["change"][5, "block 1"] > 0.5
-    assert found["size"][5, "block 1"] > 0.4 and found["size"][5, "logits"] > 0.2
+    assert found["size"][5, "block 1"] > 0.4 and found["size"][5, "logits"] > 0.1
 
 
 def test_initial_weights_alone_do_not_do_it():

@@ -224,8 +224,7 @@ def _check_fresh(model: Any, last_norm: list[torch.Tensor]) -> None:
     expected = model.config.initializer_range
     tables = [model.get_input_embeddings().weight] + ([] if last_norm else [model.get_output_embeddings().weight])
     for table in tables:
-        # What all symbols share (``presets.begin_as_histogram_``) is no part of the scale that they were drawn with.
-        found = float(table.detach().float().var(dim=0).mean().sqrt())
+        found = float(table.detach().float().std())
         if abs(found / expected - 1) > 0.05 + 4 / math.sqrt(2 * table.numel()):
             raise SpecError(
                 f"width transfer: an embedding table or readout has standard deviation {found:.4g}, fresh ones have "

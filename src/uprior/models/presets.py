@@ -50,13 +50,6 @@ PRESETS: dict[str, Preset] = {
     "gpt-neox-125m": Preset("gpt-neox", 768, 12, 12, 3072),
 }
 
-# Length of what all symbols share over that of a symbol's own part: 1 helps less, 4 no more (docs/LOG.md).
-COMMON_SIZE = 2.0
-# Of queries, over that of other weights: attention begins nearly even.
-QUERY_SIZE = 0.3
-# Of what MLPs write: next to nothing.
-MLP_SIZE = 0.1
-
 
 def fresh_like(model: Any, *, seed: int) -> Any:
     """A model of the same configuration with fresh weights, a pure function of configuration and seed."""
@@ -66,8 +59,7 @@ def fresh_like(model: Any, *, seed: int) -> Any:
 def from_config(config: Any, seed: int, *, plain: bool = False) -> Any:
     """A fresh model of a ``transformers`` configuration, its weights a pure function of configuration and seed.
 
-    Llama models with one table for reading and writing begin as a histogram of what they have read (``begin_as_histogram_``),
-    those whose configuration says so by matching contexts (``matching``); with ``plain`` none does: random weights, no more.
+    Models whose configuration says so begin by matching contexts (``matching``), unless ``plain``; all others by random weights.
     """
     from transformers import AutoModelForCausalLM
 
@@ -77,45 +69,11 @@ def from_config(config: Any, seed: int, *, plain: bool = False) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
             model = AutoModelForCausalLM.from_config(config)
-            if not plain:
-                _begin_(model)
+            if begins_by_matching(config) and not plain:
+                begin_as_matcher_(model)
     finally:
         torch.set_num_threads(threads)
     return model
-
-
-def _begin_(model: Any) -> None:
-    """The start that the model's configuration has here, if any."""
-    config = model.config
-    if begins_by_matching(config):
-        begin_as_matcher_(model)
-    elif config.model_type == "llama" and config.tie_word_embeddings and not config.attention_bias:
-        begin_as_histogram_(model)
-
-
-def begin_as_histogram_(model: Any) -> None:
-    """Give fresh weights of a tied Llama a start from which counting and looking back are near; draws from torch's generator.
-
-    Random computation first teaches how often each symbol came, and a model of random weights spends millions of tokens on that.
-    Here values and outputs of attention are a random rotation and its inverse, queries are small, and MLPs write little yet:
-    every layer adds the mean of what was read, and the readout, the same table, turns it into the symbols' frequencies. All of it
-    is trained like anything else. (Trockman and Kolter 2023, arXiv 2305.09828, begin with products near the identity too.)
-
-    And all symbols' embeddings share one random vector, COMMON_SIZE times as long as a symbol's own part. Rotary attention
-    without biases sees positions only through what is common to all symbols; with independent embeddings no head could look at
-    "the token before", whatever it is. Read out, it changes all logits alike, which is nothing. Both measured in docs/LOG.md.
-    """
-    with torch.no_grad():
-        table = model.get_input_embeddings().weight
-        table += COMMON_SIZE * model.config.initializer_range * torch.randn(table.shape[1])
-        for layer in model.model.layers:
-            values, outputs = layer.self_attn.v_proj.weight, layer.self_attn.o_proj.weight
-            if values.shape == outputs.shape:  # not so where heads share values
-                rotation = torch.linalg.qr(torch.randn(values.shape[1], values.shape[1]))[0]
-                values.copy_(rotation)
-                outputs.copy_(rotation.t())
-            layer.self_attn.q_proj.weight *= QUERY_SIZE
-            layer.mlp.down_proj.weight *= MLP_SIZE
 
 
 def config_of(preset: Preset, vocab: int, context: int) -> Any:
