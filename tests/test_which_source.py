@@ -47,7 +47,10 @@ def test_the_second_round_has_fresh_seeds_and_data(done: Any) -> None:
     assert -1 <= summary["correlation"] <= 1 and np.isfinite(summary["smallest_effect"])
 
 
-def against(best: tuple[float, float], default: tuple[float, float], over: tuple[float, float]) -> dict[str, Any]:
+def against(
+    best: tuple[float, float], default: tuple[float, float], over: tuple[float, float],
+    noise: tuple[float, float] = (-0.2, -0.1),
+) -> dict[str, Any]:  # fmt: skip
     ends = ("low", "high")
     return {
         "scratch": [
@@ -55,6 +58,7 @@ def against(best: tuple[float, float], default: tuple[float, float], over: tuple
             {"arm": "u", **dict(zip(ends, default, strict=True))},
         ],
         "u": [{"arm": "a", **dict(zip(ends, over, strict=True))}],
+        "noise": [{"arm": arm, **dict(zip(ends, noise, strict=True))} for arm in ("a", "u")],
     }
 
 
@@ -74,6 +78,8 @@ BELOW, AROUND = (-0.2, -0.1), (-0.1, 0.1)
 )
 def test_advice_follows_from_intervals(best: Any, default: Any, over: Any, chosen: str) -> None:
     assert advised("a", "u", against(best, default, over))[0] == chosen
+    same, why = advised("a", "u", against(best, default, over, noise=AROUND))
+    assert same == chosen and ("noise may be as good" in why) == (chosen != "scratch")
 
 
 def test_the_page_and_the_advice(done: Any) -> None:

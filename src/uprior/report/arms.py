@@ -119,11 +119,16 @@ def curves_picture(
         for place in list(axes)[len(panels) :]:
             place.set_visible(False)
         handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=min(3, len(labels)))
+        figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=min(columns + 1, len(labels)))
         figure.supxlabel("tokens of the shared stage", fontsize=8.5)
         figure.supylabel(label, fontsize=8.5)
 
-    return Picture(file, drawn(paint, (3.1 * columns, 2.3 * lines + 0.6), file), name, caption)
+    return Picture(
+        file,
+        drawn(paint, (max(5.0, 3.1 * columns), 2.3 * lines + 0.6 + 0.2 * -(-len(arms) // (columns + 1))), file),
+        name,
+        caption,
+    )
 
 
 def carry_table(records: Records, caption: str) -> Table:
