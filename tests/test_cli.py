@@ -265,3 +265,11 @@ def test_output_cut_off_by_head_is_no_error():
     command = f"{sys.executable} -m uprior.cli sources --json | head -1; exit ${{PIPESTATUS[0]}}"
     shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert shown.stderr == "" and len(shown.stdout.splitlines()) == 1
+
+
+def test_pretrain_takes_sizes_where_no_preset_has_one(capsys, tmp_path):
+    """As the advice of which-source-for-my-data has it."""
+    rest = ("--context", 16, "--batch-size", 2, "--steps", 1, "--evaluations", 0, "--quiet", "--out", tmp_path / "run")
+    assert run(capsys, "pretrain", "--source", "dyck", "--model", "32x1", *rest)[0] in (0, None)
+    status, _, error = run(capsys, "pretrain", "--model", "33x1", *rest)
+    assert status == 2 and error.count("\n") == 1 and "or a size: WIDTHxLAYERS with a width of 32, 64" in error

@@ -24,6 +24,9 @@ class Stub(torch.nn.Module):
         self.answer, self.vocab = answer, vocab
         self.config = SimpleNamespace(vocab_size=vocab)
 
+    def get_input_embeddings(self) -> None:
+        return None
+
     def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> Any:
         del use_cache
         logits = torch.zeros((*input_ids.shape, self.vocab))
@@ -143,6 +146,15 @@ def test_generation_goes_on_from_its_own_mistakes() -> None:
 def test_length_generalisation_and_gaps() -> None:
     by_digits = evals.length_generalisation(Stub(adder()), Addition(max_items=2), [1, 4], rows=5)
     assert [(r["items"], r["accuracy"]) for r in by_digits] == [(1, 1.0), (4, 1.0)]
+    table = uprior.build("gpt2:32x1x2", context=10)
+    task = Addition(max_items=2)
+    short, long = (task.replace(min_items=n, max_items=n, packed=False).shortest_row for n in (1, 4))
+    assert short <= 11 < long and len(evals.length_generalisation(table, task, [1], rows=2)) == 1
+    with pytest.raises(
+        SpecError, match=f"have {long} tokens, the model's table of positions 10; build it with context={long - 1}"
+    ):
+        evals.length_generalisation(table, task, [4], rows=2)
+    assert evals.length_generalisation(uprior.build("32x1", context=10), task, [4], rows=2)
     model = uprior.build("llama-1m-matching", context=256)
     near, far = evals.recall_by_gap(model, (0, 100), rows=20)
     assert (near["gap"], far["gap"], far["length"] - near["length"]) == (0, 100, 100)

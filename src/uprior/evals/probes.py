@@ -41,7 +41,7 @@ def probe(
     {accuracy, se_accuracy: of answer tokens, teacher-forced, mean and standard error over rows; accuracy_published; exact: share
     of rows without a mistake, which is also that of greedy generation; rows, length} and {accuracy_generated, exact_generated} if
     asked. The published metric also counts the blank after an end token where ``length`` leaves room for one.
-    Raises SpecError where the source scores nothing, or its ids do not fit the model's vocabulary.
+    Raises SpecError where the source scores nothing, or its ids or rows do not fit the model.
     """
     length = length or getattr(source, "longest_episode", source.shortest_row)
     block = source.block(seed, 0, rows=rows, length=length, split=split)
@@ -51,6 +51,11 @@ def probe(
         raise SpecError(
             f"probe: {source.name} has {source.alphabet_size} symbols, the model {model.config.vocab_size} ids; "
             f"build it with vocab={source.alphabet_size}"
+        )
+    if length - 1 > (limit := _most_positions(model)):  # the last token is only predicted
+        raise SpecError(
+            f"probe: rows of {source.name} have {length} tokens, the model's table of positions {limit}; "
+            f"build it with context={length - 1}, or take a rotary model"
         )
     tokens, answer = block.tokens.astype(np.int64), block.scored
     right = _predicted(model, tokens) == tokens[:, 1:]
@@ -95,6 +100,15 @@ def length_generalisation(
         {"items": n, **probe(model, source.replace(min_items=n, max_items=n, packed=False), rows=rows, seed=seed)}
         for n in items
     ]
+
+
+def _most_positions(model: Any) -> float:
+    """Tokens of the longest row that has positions: of a learned table its size, of rotary models any."""
+    from torch import nn
+
+    reading = model.get_input_embeddings()
+    tables = [m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding) and m is not reading]
+    return min(tables, default=math.inf)
 
 
 def _published(answer: NDArray[np.bool_], ended: bool) -> NDArray[np.bool_]:
