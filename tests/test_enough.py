@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uprior.errors import RunDirectoryError
-from uprior.train.enough import FIRST_STEPS, first_idle_doubling, octave_means, stopping_step
+from uprior.data.stream import Stream
+from uprior.errors import RunDirectoryError, SpecError, UnknownNameError
+from uprior.experiment import pretrain
+from uprior.models import build
+from uprior.sources import Uniform
+from uprior.train.enough import (
+    FIRST_STEPS,
+    as_it_ended,
+    first_idle_doubling,
+    has_had_enough,
+    octave_means,
+    stopping_step,
+)
 
 LOSSES = st.lists(st.floats(0.0, 8.0), min_size=2, max_size=8)
 
@@ -70,3 +81,46 @@ def test_a_run_too_short_to_tell_says_so(tmp_path: Path) -> None:
     write_log(tmp_path, [1.0] * (2 * FIRST_STEPS - 1))
     with pytest.raises(RunDirectoryError, match=r"31 steps.*32 or more"):
         stopping_step(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.1])
+def test_who_watches_every_step_stops_where_the_log_says(share: float, tmp_path: Path) -> None:
+    losses = [2.0 + 3.0 / n for n in range(1, 600)]
+    write_log(tmp_path, losses)
+    ends = [n for n in range(1, 600) if has_had_enough(losses[:n], share)]
+    assert (ends[0] if ends else None) == stopping_step(tmp_path, share)
+
+
+def pretrained(out: Path, **options: object) -> object:
+    """Noise: nothing to learn after the first steps, which tell that there are four symbols."""
+    stream = Stream(Uniform(alphabet_size=4), seed=0, batch_size=4, length=16, vocab=8)
+    model = build("32x1", vocab=8, context=16)
+    return pretrain(model, stream, out=out, steps=500, learning_rate=1e-2, warmup_steps=2, show=False, **options)  # type: ignore[arg-type]
+
+
+def test_a_run_ends_by_itself_and_again_after_it_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = pretrained(tmp_path / "run", stop="auto")
+    steps = stopping_step(tmp_path / "run")
+    assert steps is not None and done.steps == steps < 500 and done.finished  # type: ignore[attr-defined]
+    again = pretrained(tmp_path / "run", stop="auto")
+    assert again.steps == steps  # type: ignore[attr-defined]
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["tokens"] == 500 * 64 and as_it_ended(config, tmp_path / "run")["tokens"] == steps * 64
+
+    def killed(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr("uprior.train.loop.save_model", killed)
+        pretrained(tmp_path / "killed", stop="auto")
+    assert not (tmp_path / "killed" / "model").exists()
+    assert pretrained(tmp_path / "killed", stop="auto").steps == steps  # type: ignore[attr-defined]
+    assert (tmp_path / "killed" / "log.jsonl").read_bytes() == (tmp_path / "run" / "log.jsonl").read_bytes()
+
+
+def test_stop_is_for_constant_rates(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="given: wsd"):
+        pretrained(tmp_path / "run", stop="auto", schedule="wsd")
+    with pytest.raises(UnknownNameError, match="did you mean 'auto'"):
+        pretrained(tmp_path / "run", stop="autom")
+    assert not (tmp_path / "run").exists()

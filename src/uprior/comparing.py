@@ -31,6 +31,7 @@ from uprior.models.presets import flops_per_token, fresh_like
 from uprior.rng import digest
 from uprior.sources.uniform import Uniform
 from uprior.summary import summarise
+from uprior.train.enough import as_it_ended
 from uprior.train.loop import fit, remove_checkpoints
 from uprior.train.settings import Training
 from uprior.train.threads import recorded_threads, threads_of_run
@@ -352,4 +353,4 @@ def _recipe(warm: Path) -> dict[str, Any]:
             "step-0 weights nor its cost are known; give the --out of a pretrain run"
         )
     sources.revive(recipe["stream"]["source"])  # a source this version cannot rebuild is told now
-    return recipe
+    return as_it_ended(recipe, warm)

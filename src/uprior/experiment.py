@@ -39,6 +39,7 @@ def pretrain(
     show: bool = True,
     keep_checkpoints: bool = False,
     parallel: str = "auto",
+    stop: str = "end",
     **training: Any,
 ) -> Result:
     """Train ``model`` in place on ``stream`` into the run directory ``out``; called again, it goes on where it stopped.
@@ -50,12 +51,21 @@ def pretrain(
     beside          other models (shipped names, checkpoint folders), evaluated once with the baselines
     parallel        how several processes, started by ``torchrun``, share the model: "ddp" (whole in each), "fsdp" (in slices),
                     "auto". Their number may change when a run goes on. After "fsdp", take the model from ``out``
+    stop            "end" of the budget, or "auto": before, when the last doubling of the run has brought a tenth or less of all
+                    that was learnt (``uprior.train.enough``); for constant rates
     training        fields of ``uprior.train.Training``: learning_rate, schedule, ...
 
     Raises SpecError (budget, context), CorpusError, RunDirectoryError (in use, or holding another run), TrainingError.
     """
     run = Path(out)
     settings = _settings(stream, tokens, steps, training)
+    if stop not in ("end", "auto"):
+        raise unknown_name("stop", stop, ("end", "auto"))
+    if stop == "auto" and settings.schedule != "constant":
+        raise SpecError(
+            f"stop auto is for a constant rate: a rate that decays makes the loss fall when it does; given: {settings.schedule}; "
+            "leave --schedule or --stop away"
+        )
     _check_fit(model, stream)
     check_way(parallel)
     # Everything a user can get wrong is looked at before anything is written.
@@ -68,7 +78,7 @@ def pretrain(
         "training": settings.to_dict(),
         "evaluate_on": list(evaluate_on),
         "tokens": settings.steps * stream.tokens_per_step,
-    }
+    } | ({"stop": stop} if stop == "auto" else {})
     with processes() as group, contextlib.ExitStack() as held:
 
         def prepare() -> int | None:
@@ -97,6 +107,7 @@ def pretrain(
             show=show,
             group=group,
             parallel=parallel,
+            stop_when_enough=stop == "auto",
         )
         if result.finished and not keep_checkpoints:
             group.first(lambda: remove_checkpoints(run))

@@ -18,6 +18,7 @@ from uprior.models.mup import rescale_
 from uprior.models.presets import flops_per_token, fresh_like
 from uprior.sources._look import describe
 from uprior.studies._compute import generation_flops_per_token
+from uprior.train.enough import as_it_ended
 
 # What the package has room for: a model of six million parameters.
 MOST_BYTES = 12_000_000
@@ -186,7 +187,7 @@ def _recorded(run: Path) -> dict[str, Any]:
         raise RunDirectoryError(f"{run} is not a finished run ({error}); {wanted}") from error
     if recorded.get("kind") != "pretrain" or "source" not in recorded.get("stream", {}):
         raise RunDirectoryError(f"{run} holds no run on a source; {wanted}")
-    return recorded
+    return as_it_ended(recorded, run)
 
 
 def _made_portable(command: str, name: str) -> str:

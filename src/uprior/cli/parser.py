@@ -126,6 +126,11 @@ def _add_pretrain(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--tokens", type=_count, help="budget, as in 20M or 1.5B")
     sub.add_argument("--steps", type=_count, help="budget in steps, instead of --tokens")
+    sub.add_argument(
+        "--stop",
+        default="end",
+        help="end of the budget, or auto: before, when a doubling of the run brings little (end)",
+    )
     sub.add_argument("--out", type=Path, required=True, help="run directory")
     sub.add_argument("--context", type=_count, default=256, help="tokens per row (256)")
     sub.add_argument("--batch-size", type=_count, default=32, help="rows per step (32)")

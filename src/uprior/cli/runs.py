@@ -68,7 +68,8 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         model, stream, tokens=arguments.tokens, steps=arguments.steps, out=arguments.out,
         evaluate_on=arguments.eval if arguments.evaluations else (), evaluations=arguments.evaluations,
         positions=arguments.positions, show=not arguments.quiet, checkpoint_every=arguments.checkpoint_every,
-        seed=arguments.seed, parallel=arguments.parallel, **{field: getattr(arguments, field) for field in fields},
+        seed=arguments.seed, parallel=arguments.parallel, stop=arguments.stop,
+        **{field: getattr(arguments, field) for field in fields},
     )  # fmt: skip
     if not result.finished:
         return 130

@@ -26,6 +26,7 @@ from uprior.models.presets import context_of
 from uprior.progress import Reporter
 from uprior.report.words import quantity
 from uprior.rng import digest
+from uprior.train.enough import as_it_ended
 from uprior.train.hardware import device, resolve_precision
 
 Record = dict[str, Any]
@@ -110,7 +111,7 @@ def training_facts(folder: Path) -> Record:
     for path in (folder / "recipe.json", folder.parent / "config.json"):
         try:
             found = json.loads(path.read_text("utf-8"))
-            run, compute = found.get("run", found), found.get("compute", {})
+            run, compute = as_it_ended(found.get("run", found), folder.parent), found.get("compute", {})
             facts = {
                 "source": run["stream"]["source"]["name"],
                 "tokens": compute.get("tokens", run.get("tokens")),

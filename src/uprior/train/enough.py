@@ -8,8 +8,9 @@ never seen, and no real data either. Made for constant rates: a rate that decays
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,11 +54,41 @@ def stopping_step(run: str | Path, share: float = SHARE) -> int | None:
     run   the directory of a run at a constant rate, finished or not, on rows that never repeat
     Raises RunDirectoryError where its log has not two doublings of FIRST_STEPS.
     """
-    losses = [line["loss_nats"] for line in read_lines(Path(run) / "log.jsonl") if line["event"] == "train"]
+    losses = training_losses(run)
     if len(losses) < 2 * FIRST_STEPS:
         raise RunDirectoryError(
             f"{run} has a log of {len(losses)} steps, too few to say when to stop; give a run of {2 * FIRST_STEPS} or more"
         )
-    ends = [FIRST_STEPS << k for k in range(int(math.log2(len(losses) / FIRST_STEPS)) + 1)]
+    ends = _doublings(len(losses))
     place = first_idle_doubling(octave_means(losses, ends), losses[0], share)
     return None if place is None else ends[place]
+
+
+def has_had_enough(losses: Sequence[float], share: float = SHARE) -> bool:
+    """Whether a run at a constant rate ends here by itself: a doubling ends with the last of its training losses [steps].
+
+    >>> has_had_enough([8.0] + 31 * [2.0]), has_had_enough([8.0] + 32 * [2.0]), has_had_enough([8.0] + 15 * [5.0] + 16 * [2.0])
+    (True, False, False)
+    """
+    ends = _doublings(len(losses))
+    if len(ends) < 2 or ends[-1] != len(losses):
+        return False
+    return first_idle_doubling(octave_means(losses, ends), losses[0], share) is not None
+
+
+def training_losses(run: str | Path) -> list[float]:
+    """[steps] nats of every step that was taken, from the run's log; none where there is no log yet."""
+    return [line["loss_nats"] for line in read_lines(Path(run) / "log.jsonl") if line["event"] == "train"]
+
+
+def as_it_ended(recorded: Mapping[str, Any], run: str | Path) -> dict[str, Any]:
+    """The record (config.json) of a finished run; where it was to end by itself, with the steps and tokens that it took."""
+    if recorded.get("stop") != "auto":
+        return dict(recorded)
+    last = [line for line in read_lines(Path(run) / "log.jsonl") if line["event"] in ("train", "skipped")][-1]
+    return {**recorded, "tokens": last["tokens"], "training": {**recorded["training"], "steps": last["step"]}}
+
+
+def _doublings(steps: int) -> list[int]:
+    """The lengths that are compared: FIRST_STEPS, twice that, and so on, up to ``steps``."""
+    return [FIRST_STEPS << k for k in range(int(math.log2(steps / FIRST_STEPS)) + 1)] if steps >= FIRST_STEPS else []

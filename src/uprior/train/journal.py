@@ -83,6 +83,11 @@ def last_loss(run: Path) -> float:
     return float(losses[-1]) if losses else math.nan
 
 
+def last_step(run: Path) -> int:
+    """How many steps the run has done, those that could not be taken included; from the log."""
+    return max((line["step"] for line in read_lines(run / "log.jsonl") if line["event"] != "eval"), default=0)
+
+
 def skipped_steps(run: Path) -> int:
     """How many steps were not taken so far."""
     return sum(line["event"] == "skipped" for line in read_lines(run / "log.jsonl"))

@@ -26,8 +26,9 @@ from uprior.models.folder import load_model, save_model
 from uprior.progress import Reporter
 from uprior.train import checkpoint
 from uprior.train.distributed import ALONE, Group, micro_batches
+from uprior.train.enough import has_had_enough, training_losses
 from uprior.train.hardware import device, keep_freed_memory, resolve_precision
-from uprior.train.journal import Journal, StepRecord, last_loss, skipped_steps
+from uprior.train.journal import Journal, StepRecord, last_loss, last_step, skipped_steps
 from uprior.train.log import RunLog
 from uprior.train.optimizer import make_optimizer, set_rate
 from uprior.train.parallel import Spread, resolve, spread_over
@@ -62,6 +63,7 @@ def fit(
     group: Group = ALONE,
     parallel: str = "auto",
     optimizer_from: Path | None = None,
+    stop_when_enough: bool = False,
 ) -> Result:
     """Train ``model`` in place on batches ``first_batch, first_batch + 1, ...`` of ``stream``, recording into ``run``.
 
@@ -76,10 +78,11 @@ def fit(
     depend on their number, which may change when a run goes on: losses are then equal to float rounding.
 
     ``optimizer_from`` is the run of an earlier stage whose optimiser's state this one begins with; without it the state is new.
+    ``stop_when_enough`` ends the run when a doubling of its length has brought little (``uprior.train.enough``).
     """
     if group.first(lambda: (run / "model").exists()):
         model.load_state_dict(load_model(run).state_dict())
-        return Result(training.steps, group.first(lambda: last_loss(run)), finished=True)
+        return Result(group.first(lambda: last_step(run)), group.first(lambda: last_loss(run)), finished=True)
     spread = _prepare(model, stream, training, group, parallel)
     optimizer = make_optimizer(model, training)
     torch.manual_seed(group.seed(training.seed, 0))
@@ -96,8 +99,8 @@ def fit(
     ):
         journal = Journal(log, reporter, lambda steps: stream.rows_before(steps) * stream.length)
 
-        def evaluate_now() -> None:
-            if evaluate is not None and step in evaluate_at:
+        def evaluate_now(last: bool = False) -> None:
+            if evaluate is not None and (step in evaluate_at or (last and evaluate_at)):
                 journal.evaluated(step, spread.evaluate(evaluate, step))
 
         for line in [] if state is None else state.passed_over:
@@ -108,7 +111,9 @@ def fit(
         elif step < training.steps:
             reporter.say(f"going on from step {step}")
         skipped = group.first(lambda: skipped_steps(run))
-        while step < training.steps:
+        losses = group.first(lambda: training_losses(run)) if stop_when_enough else []
+        enough = stop_when_enough and has_had_enough(losses)
+        while step < training.steps and not enough:
             started = time.perf_counter()
             batch = next(batches)
             waited = time.perf_counter() - started
@@ -118,17 +123,21 @@ def fit(
             if record.is_finite:
                 last, seconds = record, time.perf_counter() - started
                 journal.taken(step, record, rate=rate, seconds=seconds, waited=waited)
+                losses.append(record.loss_nats)
             else:
                 skipped += 1
                 what = f"the loss became {record.loss_nats} (gradient norm {record.gradient_norm}) at step {step}"
                 _tolerate(run, what, skipped, training.skip_nonfinite)
                 journal.skipped(step, what, skipped, training.skip_nonfinite)
-            evaluate_now()
+            enough = stop_when_enough and has_had_enough(losses)
+            evaluate_now(last=enough)
             stopping = group.any(stop.is_set())
-            if step % training.checkpoint_every == 0 or step == training.steps or stopping:
+            if step % training.checkpoint_every == 0 or step == training.steps or stopping or enough:
                 log.sync()
                 checkpoint.save(run, step, model, optimizer, keep=training.keep, group=group)
-            if stopping and step < training.steps:
+            if enough:
+                reporter.say(f"enough after step {step} of {training.steps}: the last doubling brought a tenth or less")
+            elif stopping and step < training.steps:
                 reporter.say(f"stopped after step {step} of {training.steps}, saved; type the same command to go on")
                 return Result(step, last.loss_nats, finished=False)
     model.eval()
