@@ -150,7 +150,8 @@ class UniversalFinetune(Study):
         def measure(trained: Any, step: int) -> list[Record]:
             return everything.measure(trained) if step in in_full or step > steps else stage.measure(trained, step)
 
-        return replace(stage, measure=measure, evaluate_at=stage.evaluate_at | in_full)
+        key = stage.key | {"everything": everything.describe()}
+        return replace(stage, measure=measure, evaluate_at=stage.evaluate_at | in_full, key=key)
 
     # ---------------------------------------------------------------- what it came to
 
