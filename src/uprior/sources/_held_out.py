@@ -3,6 +3,9 @@
 Streams that are drawn apart may still draw the same problem: there are 10^10 additions of 5-digit numbers, so one test problem in
 a hundred is among 10^8 training rows, and of 2-digit ones all are. Here the last symbol of a question that is drawn may only
 take values that a hash of all others gives to the split: eight of ten for training, one each for validation and test.
+
+Questions are taken as they are written: 12 + 34 and 34 + 12 are two problems, which may belong to two splits, so a test of sums
+or products also asks whether a model has learnt that the order of the operands does not matter.
 """
 
 from __future__ import annotations
