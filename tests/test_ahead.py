@@ -9,10 +9,10 @@ import pytest
 
 from uprior import Stream
 from uprior.corpora import get as corpus
-from uprior.data import ahead
+from uprior.data import Replay, ahead
 from uprior.data.stream import CorpusStream
 from uprior.errors import SourceError
-from uprior.sources import Source
+from uprior.sources import Source, Uniform
 from uprior.spec import parameter
 from uprior.types import Block
 
@@ -148,3 +148,62 @@ def test_real_data_has_no_parts_and_is_read_ahead_too(tmp_path):
     assert list(real.parts(3)) == [] and real.steps_per_part == 0
     found = [batch.tokens for batch in real.batches(3, 20, threads=2)]
     assert len(found) == 17 and all(np.array_equal(a, real.batch(3 + k).tokens) for k, a in enumerate(found))
+
+
+# ------------------------------------------------------------------ a stream of two streams
+
+
+def replay(traced_share=0.5, batch_size=4, block_rows=16, swapped=False):
+    """Traced rows, a share of all, and others."""
+    others = Stream(Uniform(), batch_size=8, length=3, block_rows=24)
+    real, synthetic = (stream(batch_size, block_rows), others) if swapped else (others, stream(batch_size, block_rows))
+    return Replay(real, synthetic, share=1 - traced_share if swapped else traced_share)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_write_different_blocks_of_a_replayed_stream_at_the_same_time(trace, threads, swapped):
+    meeting = threading.Barrier(threads)
+    trace.door = lambda index: meeting.wait(PATIENT) if index < threads else None
+    mixed = replay(swapped=swapped)
+    steps = threads * 2 * 16 // mixed.batch_size
+    batches = list(mixed.batches(0, steps, threads=threads))
+    assert len(batches) == steps and sorted(trace.begun) == list(range(threads))
+
+
+@pytest.mark.parametrize(
+    "share, batch_size, block_rows", [(0.5, 4, 16), (0.07, 4, 16), (0.9, 6, 5), (1.0, 16, 2), (0.25, 1, 7)]
+)
+def test_every_replayed_block_is_written_once_and_batches_are_what_they_are(trace, share, batch_size, block_rows):
+    for threads, far, swapped in ((1, None, False), (3, None, True), (2, 1, False), (1, 9, True), (None, None, False)):
+        trace.begun.clear()
+        made = lambda: replay(share, batch_size, block_rows, swapped)  # noqa: B023, E731
+        steps = 60 // made().batch_size
+        found = [b.tokens for b in made().batches(0, steps, threads=threads, ahead=far)]
+        begun = sorted(trace.begun)
+        direct = made()
+        assert all(np.array_equal(a, direct.batch(step).tokens) for step, a in enumerate(found)) and len(found) == steps
+        rows = steps * direct.batch_size
+        replayed = int(direct._replayed(np.array(rows)))
+        assert begun == list(range(-(-(rows - replayed if swapped else replayed) // block_rows)))
+
+
+def test_a_replayed_error_comes_at_its_step_and_work_in_the_middle_begins_there(trace):
+    trace.broken = {2}
+    found = []
+    with pytest.raises(SourceError, match=r"block 2 .* broken"):
+        found.extend(replay(batch_size=8).batches(threads=1))
+    assert len(found) == 2 * 16 * 2 // 8
+    trace.begun.clear()
+    assert len(list(replay(batch_size=8).batches(14, 16, threads=2))) == 2 and trace.begun == [3]
+
+
+def test_a_replay_that_hangs_says_what_does(trace, monkeypatch):
+    monkeypatch.setattr(ahead.Ahead, "GRACE", 0.0)
+    mixed = replay()
+    mixed.patience = 0.05
+    opened = threading.Event()
+    trace.door = lambda index: opened.wait(PATIENT)
+    with pytest.raises(SourceError, match=r"replay of source traced, .* block 0 among source uniform.* hangs"):
+        list(mixed.batches(0, 1))
+    opened.set()

@@ -67,6 +67,13 @@ def test_fasta_is_letters_one_record_a_line(tmp_path):
     assert "does not begin with a header" in message(f"fasta:{path}")
 
 
+def test_fasta_of_nucleotides_keeps_masking_and_unknown_letters(tmp_path):
+    """Two chromosomes as genomes come: wrapped lines, repeats in lower case, runs of N, codes for either of two letters."""
+    path = tmp_path / "genome.fa.gz"
+    path.write_bytes(gzip.compress(b">chr1 assembled\nACGTAcgt\nacNNNNGT\nRYA\n\n>chr2\nnnnnACGU\nT-\n"))
+    assert bytes(corpora.get(f"fasta:{path}").content) == b"ACGTAcgtacNNNNGTRYA\nnnnnACGUT-\n"
+
+
 # ------------------------------------------------------------------ idx
 
 

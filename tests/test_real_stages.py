@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,16 @@ from tokenizers import Tokenizer
 import uprior
 from uprior import corpora
 from uprior.data import Answers, AnswerStream, BytePairs, CorpusStream, Replay, Stream, TokenStream
-from uprior.data.answers import END, SEPARATOR, score_answers
+from uprior.data.answers import END, SEPARATOR
+from uprior.data.export import vocab_of
 from uprior.data.stream import BatchStream
-from uprior.errors import CheckpointError, CorpusError, SpecError
+from uprior.errors import CheckpointError, CorpusError, SpecError, UnknownNameError
+from uprior.evals import score_answers
+from uprior.files import CHECKSUMS, file_sha256, write_json
 from uprior.sources import Uniform
+from uprior.train import checkpoint
 from uprior.train.loop import fit
+from uprior.train.optimizer import make_optimizer
 from uprior.train.settings import Training
 from uprior.types import SPLITS, Batch
 
@@ -67,7 +74,35 @@ def test_bits_per_byte_do_not_depend_on_the_vocabulary(pairs: BytePairs) -> None
     ids = pairs.windows("test", 5, 20, "x")
     assert np.array_equal(ids, pairs.windows("test", 5, 20, "x")) and ids.shape == (5, 20)
     nats = np.log(2.0) * pairs.bytes_of[ids[:, 1:]]  # one bit for every byte
-    assert pairs.bits_per_byte(nats, ids) == pytest.approx(np.ones(5))
+    assert pairs.bits_per_byte(nats, ids) == pytest.approx(1.0)
+
+
+def test_bits_per_byte_are_of_all_windows_together(pairs: BytePairs) -> None:
+    """A window of 2 bytes at 6 bits each and one of many at 0: the mean of the ratios would be 3."""
+    longest = int(pairs.bytes_of.argmax())
+    size = int(pairs.bytes_of[longest])
+    letter = pairs.tokenizer.token_to_id("a")
+    ids = np.array([[letter, letter, letter], [letter, longest, longest]])
+    nats = np.array([[6.0, 6.0], [0.0, 0.0]]) * np.log(2)
+    found = pairs.bits_per_byte(nats, ids)
+    assert size > 1 and isinstance(found, float) and found == pytest.approx(12 / (2 + 2 * size))
+    with pytest.raises(SpecError, match=r"\[2, 3\] of ids \[2, 3\]"):
+        pairs.bits_per_byte(np.zeros((2, 3)), ids)
+
+
+def test_a_run_on_little_data_has_a_tokenizer_of_that_data(tmp_path: Path, pairs: BytePairs) -> None:
+    train = pairs.corpus.data("train")[:1001].tobytes()
+    (tmp_path / "little.txt").write_bytes(train)
+    whole = corpora.get(f"file:path={tmp_path / 'little.txt'},train_fraction=1,validation_fraction=0")
+    little, alone = BytePairs(pairs.corpus, 300, limit_bytes=1001), BytePairs(whole, 300)
+    assert little.tokenizer.to_str() == alone.tokenizer.to_str() != pairs.tokenizer.to_str()
+    assert np.array_equal(little.ids("train"), alone.ids("train"))
+    test = little.tokenizer.decode(little.ids("test").tolist(), skip_special_tokens=False)
+    assert test == pairs.corpus.data("test").tobytes().decode("utf-8", "ignore")
+    limits = [TokenStream(p, length=8, batch_size=2).describe()["limit_bytes"] for p in (little, pairs)]
+    assert limits == [1001, None]
+    with pytest.raises(SpecError, match=r"limit_bytes = 0 .* 1 or more"):
+        BytePairs(pairs.corpus, 300, limit_bytes=0)
 
 
 def test_token_stream_is_pure(pairs: BytePairs) -> None:
@@ -133,7 +168,69 @@ def test_the_last_character_counts(sums: Answers) -> None:
             return type("Out", (), {"logits": logits})
 
     found = score_answers(Stub(), sums, count=50)
+    assert found["items"] == 50.0
     assert found["accuracy_published"] == 1.0 and found["exact"] == 0.0 and 0 < found["accuracy"] < 1
+
+
+class Reads(torch.nn.Module):
+    """Remembers what it was asked, and in which mode; all its logits are alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.dropout, self.norm = (
+            torch.nn.Parameter(torch.zeros(256)),
+            torch.nn.Dropout(),
+            torch.nn.Identity(),
+        )
+        self.questions: list[bytes] = []
+
+    def forward(self, input_ids: torch.Tensor, use_cache: bool = False) -> Any:
+        assert not (self.training or self.dropout.training or use_cache) and input_ids.device == self.weight.device
+        self.questions.append(bytes(input_ids[0].tolist()).partition(bytes([SEPARATOR]))[0])
+        return type("Out", (), {"logits": self.weight.expand(1, input_ids.shape[1], 256)})
+
+
+def test_scored_are_items_drawn_by_the_seed_none_twice(tmp_path: Path) -> None:
+    path = tmp_path / "unique.jsonl"
+    path.write_text("\n".join(json.dumps({"question": f"{n}?", "answer": "7"}) for n in range(300)))
+    answers = Answers(str(path))
+    fitting = [question for question, answer in answers.items("train") if len(question) <= 3]  # 6 bytes with the rest
+    drawn = []
+    for seed in (0, 0, 1):
+        model = Reads()
+        found = score_answers(model, answers, split="train", count=20, longest=6, seed=seed)
+        assert found["bits_per_byte"] == pytest.approx(8.0) and math.isnan(found["accuracy_published"])
+        drawn.append(model.questions)
+        assert len(set(drawn[-1])) == 20 == found["items"] and set(drawn[-1]) <= set(fitting)
+    assert drawn[0] == drawn[1] and set(drawn[0]) != set(drawn[2]) and set(drawn[0]) != set(fitting[:20])
+    everything = Reads()
+    score_answers(everything, answers, split="train", count=1000, longest=6)
+    assert sorted(everything.questions) == sorted(fitting)
+    with pytest.raises(CorpusError, match="larger longest"):
+        score_answers(Reads(), answers, longest=3)
+    with pytest.raises(SpecError, match="count = 0"):
+        score_answers(Reads(), answers, count=0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_scoring_leaves_a_model_in_its_mode(sums: Answers, training: bool) -> None:
+    model = Reads().train(training)
+    model.norm.eval()  # as somebody may have frozen it
+    score_answers(model, sums, count=2)
+    assert (model.training, model.dropout.training, model.norm.training) == (training, training, False)
+
+
+def test_a_stream_of_answers_knows_its_bytes_and_its_splits(tmp_path: Path, sums: Answers) -> None:
+    path = tmp_path / "a.jsonl"
+    prints = set()
+    for answer in ("1", "2"):
+        path.write_text("\n".join(json.dumps({"question": f"{n}?", "answer": answer}) for n in range(50)))
+        stream = AnswerStream(Answers(str(path)), length=16, batch_size=2)
+        prints.add(stream.fingerprint)
+        assert stream.describe()["answers"] == str(path) and stream.describe()["sha256"] == file_sha256(path)
+    assert len(prints) == 2
+    with pytest.raises(UnknownNameError, match="did you mean 'train'"):
+        sums.items("trian")
 
 
 def test_bad_files_of_answers_are_told(tmp_path: Path) -> None:
@@ -163,6 +260,31 @@ def test_levels_come_from_the_training_part(tmp_path: Path) -> None:
         corpora.get(f"series:{path}").data("train")
 
 
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    path = tmp_path / "marked.csv"
+    path.write_bytes(b"\xef\xbb\xbfprice,day\n" + b"".join(b"%d,9\n" % n for n in range(10)))
+    assert corpora.get(f"series:path={path},column=price").values().tolist() == list(range(10))  # type: ignore[attr-defined]
+
+
+def test_a_first_line_of_numbers_is_data(tmp_path: Path) -> None:
+    path = tmp_path / "bare.csv"
+    path.write_bytes(b"\xef\xbb\xbf1,-2.5e1\r\n\r\n2,7\r\n")
+    assert corpora.get(f"series:{path}").values().tolist() == [-25.0, 7.0]  # type: ignore[attr-defined]
+    with pytest.raises(
+        CorpusError, match=r"has no header .* no column 'price'; leave column=\.\.\. away for the last of 2"
+    ):
+        corpora.get(f"series:path={path},column=price").data("train")
+    path.write_text("1\n\n2\nhigh\n")
+    with pytest.raises(CorpusError, match="line 4: column 1 is no number: 'high'"):
+        corpora.get(f"series:{path}").data("train")
+    path.write_text('note,price\n"two\nlines",1\nx,high\n')  # a quoted cell may hold a line break
+    with pytest.raises(CorpusError, match="line 4: price is no number: 'high'"):
+        corpora.get(f"series:{path}").data("train")
+    path.write_text("\n")
+    with pytest.raises(CorpusError, match="is empty; give"):
+        corpora.get(f"series:{path}").data("train")
+
+
 # ------------------------------------------------------------------ replay
 
 
@@ -172,8 +294,10 @@ class Counting(BatchStream):
     def __init__(self, sign: int, batch_size: int) -> None:
         super().__init__(seed=0, batch_size=batch_size, length=2, split="train")
         self.sign = sign
+        self.made: list[int] = []
 
     def batch(self, step: int) -> Batch:
+        self.made.append(step)
         numbers = self.sign * (1 + np.arange(self.rows_before(step), self.rows_before(step + 1)))
         tokens = np.repeat(numbers[:, None], 2, axis=1)
         return Batch(tokens, np.ones(tokens.shape, dtype=np.bool_))
@@ -193,6 +317,29 @@ def test_replay_reads_both_streams_in_order_and_nothing_twice(share: float, rows
     assert real.tolist() == list(range(1, len(real) + 1)) and replayed.tolist() == list(range(1, len(replayed) + 1))
     assert abs(len(replayed) - share * len(seen)) < 1 + 1e-6
     assert np.array_equal(stream.batch(5).tokens[:, 0], batches[5])
+
+
+def test_replay_makes_every_batch_of_its_streams_once() -> None:
+    real, synthetic = Counting(1, 8), Counting(-1, 3)
+    stream = Replay(real, synthetic, share=0.3)
+    rows = [stream.batch(step).tokens for step in range(20)]
+    assert real.made == list(range(14)) and synthetic.made == list(range(16))  # 112 and 48 of 160 rows
+    again = pickle.loads(pickle.dumps(stream))  # as a worker process gets it
+    assert np.array_equal(again.batch(19).tokens, rows[19]) and not again._recent.keys() & {(True, 0)}
+
+
+def test_streams_say_their_vocabulary(tmp_path: Path, pairs: BytePairs, sums: Answers) -> None:
+    tokens = TokenStream(pairs, length=16)
+    small, large = (Stream(Uniform(), length=16, vocab=size) for size in (256, 1000))
+    streams = (
+        tokens,
+        AnswerStream(sums, length=16),
+        Replay(tokens, small, share=0.5),
+        Replay(tokens, large, share=0.5),
+    )
+    assert [vocab_of(stream) for stream in streams] == [300, 256, 300, 1000]
+    with pytest.raises(SpecError, match="the stream needs 300; give --vocab 300"):
+        uprior.pretrain(uprior.build("llama-tiny", context=16), streams[2], out=tmp_path / "run", steps=1)
 
 
 def test_replay_of_a_source(tmp_path: Path) -> None:
@@ -247,3 +394,72 @@ def test_a_state_that_does_not_fit_is_told(tmp_path: Path) -> None:
         fit(model, stream, Training(steps=1), tmp_path / "other", show=False, optimizer_from=tmp_path / "half")
     with pytest.raises(CheckpointError, match="keep_checkpoints=True"):
         train(tmp_path / "again", 1, start=half, optimizer_from=tmp_path / "nothing")
+
+
+class Toy(torch.nn.Module):
+    """Matrices of these names and one shape, in this order, after a vector; and what an optimiser asks of a model."""
+
+    def __init__(self, *names: str, shape: tuple[int, ...] = (2, 3)) -> None:
+        super().__init__()
+        self.offset = torch.nn.Parameter(torch.zeros(3))
+        for n, name in enumerate(names):
+            self.register_parameter(name, torch.nn.Parameter(torch.full(shape, 1.0 + n)))
+
+    def get_output_embeddings(self) -> None:
+        return None
+
+
+def stepped(folder: Path, model: Toy, **training: Any) -> torch.optim.Optimizer:
+    """The optimiser of a stage of one step, whose gradient is different for every name; its checkpoint is in ``folder``."""
+    optimizer = make_optimizer(model, Training(**training))
+    for name, parameter in model.named_parameters():
+        parameter.grad = torch.full_like(parameter, float(ord(name[0])))
+    optimizer.step()
+    checkpoint.save(folder, 1, model, optimizer, keep=2)
+    return optimizer
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_state_goes_to_the_parameter_of_its_name(tmp_path: Path, kind: str) -> None:
+    before = Toy("a", "b")
+    old = stepped(tmp_path, before, optimizer=kind)
+    after = Toy("b", "a")
+    new = make_optimizer(after, Training(optimizer=kind))
+    checkpoint.take_optimizer(tmp_path, after, new)
+    value = "momentum_buffer" if kind == "muon" else "exp_avg"
+    for name in ("a", "b"):
+        taken, kept = new.state[getattr(after, name)][value], old.state[getattr(before, name)][value]
+        assert torch.equal(taken, kept) and float(kept.abs().max()) > 0
+    assert not torch.equal(old.state[before.a][value], old.state[before.b][value])
+
+
+@pytest.mark.parametrize(
+    ("after", "kind", "words"),
+    [
+        (Toy("a", "b"), "muon", r"state of adamw, this stage trains with muon; give Training\(optimizer='adamw'\)"),
+        (Toy("a", "c"), "adamw", "no state of c, which this stage trains; carry everything"),
+        (Toy("a", "b", "c"), "adamw", "no state of c, which"),
+        (Toy("a"), "adamw", "a state of b, which this stage does not train; carry everything"),
+        (Toy("a", "b", shape=(3, 2)), "adamw", r"exp_avg of a is \[2, 3\], here the parameter is \[3, 2\]"),
+    ],
+)
+def test_a_state_of_other_parameters_is_refused_by_name(tmp_path: Path, after: Toy, kind: str, words: str) -> None:
+    stepped(tmp_path, Toy("a", "b"))
+    optimizer = make_optimizer(after, Training(optimizer=kind))
+    with pytest.raises(CheckpointError, match=words) as caught:
+        checkpoint.take_optimizer(tmp_path, after, optimizer)
+    assert "\n" not in str(caught.value) and "leave optimizer_from away" in str(caught.value) and not optimizer.state
+
+
+def test_a_checkpoint_without_names_goes_on_but_gives_its_state_to_nobody(tmp_path: Path) -> None:
+    stepped(tmp_path, Toy("a", "b"))
+    folder = checkpoint.folder_of(tmp_path, 1)
+    write_json(folder / "state.json", {"step": 1, "torch": torch.__version__})  # as earlier versions wrote it
+    sums = json.loads((folder / CHECKSUMS).read_text("utf-8"))
+    write_json(folder / CHECKSUMS, sums | {"state.json": file_sha256(folder / "state.json")})
+    model = Toy("a", "b")
+    optimizer = make_optimizer(model, Training())
+    with pytest.raises(CheckpointError, match="does not name the parameters"):
+        checkpoint.take_optimizer(tmp_path, model, optimizer)
+    state = checkpoint.restore(tmp_path, model, optimizer)
+    assert state is not None and state.step == 1 and set(optimizer.state) == set(model.parameters())

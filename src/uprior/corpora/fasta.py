@@ -17,8 +17,9 @@ class Fasta(OneFile):
     """The sequences of a FASTA file: their letters alone, one record a line.
 
     Write ``fasta:PATH``. Header lines (from ``>``) and comments (from ``;``) are left out and the lines of a record joined, so
-    that line breaks every 60 letters, which are the format's and not the organism's, cannot be predicted. A name that ends in
-    .gz is read through. Raises CorpusError for a file that does not begin with a header.
+    that line breaks every 60 letters, which are the format's and not the organism's, cannot be predicted. Letters stay as they
+    are: lower case (soft-masked repeats), N and the other codes of nucleotides not known, gaps. A name that ends in .gz is
+    read through. Raises CorpusError for a file that does not begin with a header.
     """
 
     name: ClassVar[str] = "fasta"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import itertools
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
@@ -20,9 +22,10 @@ class Series(OneFile):
     """A column of a CSV file as quantised values, one byte each.
 
     Write ``series:PATH``, or ``series:path=PATH,column=OT,levels=64``. The first line names the columns; without ``column`` the
-    last one is read. Level k holds the values between quantiles k / levels and (k + 1) / levels of the *training* split, so
-    that all levels are about as frequent there and nothing of the other splits has a say; values beyond its range get the
-    outermost levels. Raises CorpusError for a column that is not there, and for a value that is no number (the line is named).
+    last one is read. A first line that is all numbers is data: the file has no header, and ``column`` cannot be given. Level k
+    holds the values between quantiles k / levels and (k + 1) / levels of the *training* split, so that all levels are about as
+    frequent there and nothing of the other splits has a say; values beyond its range get the outermost levels.
+    Raises CorpusError for a column that is not there, and for a value that is no number (the line is named).
     """
 
     name: ClassVar[str] = "series"
@@ -32,26 +35,39 @@ class Series(OneFile):
 
     def values(self) -> NDArray[np.float64]:
         """[n] the numbers themselves."""
-        lines = read_bytes(self.path).tobytes().decode("utf-8", "replace").splitlines()
-        rows = csv.reader(lines)
-        head = next(rows, [])
-        if not head or (self.column and self.column not in head):
-            raise CorpusError(
-                f"'{self.path}': {unknown_name('column', self.column, head)}" if head else f"{self.label} is empty"
-            )
-        place = head.index(self.column) if self.column else len(head) - 1
+        text = read_bytes(self.path).tobytes().decode("utf-8-sig", "replace")  # a byte-order mark is no part of a name
+        reader = csv.reader(io.StringIO(text, newline=""))
+        rows = ((reader.line_num, row) for row in reader if row)
+        first = next(rows, None)
+        if first is None:
+            raise CorpusError(f"{self.label} is empty; give a CSV file with a column of numbers")
+        headless = all(map(_is_number, first[1]))
+        place, title = self._column_of(first[1], headless)
         found = []
-        for number, row in enumerate(rows, 2):
-            if not row:
-                continue
+        for line, row in itertools.chain([first] if headless else [], rows):
             try:
                 found.append(float(row[place]))
             except (ValueError, IndexError):
                 raise CorpusError(
-                    f"'{self.path}', line {number}: {head[place]} is no number: {row[place] if place < len(row) else ''!r}; "
+                    f"'{self.path}', line {line}: {title} is no number: {row[place] if place < len(row) else ''!r}; "
                     "give another column=NAME, or file:PATH for the text as it is"
                 ) from None
         return np.array(found, dtype=np.float64)
+
+    def _column_of(self, head: list[str], headless: bool) -> tuple[int, str]:
+        """Place and name of the column that is read. CorpusError where there is none of the given name."""
+        last = len(head) - 1
+        if headless and self.column:
+            raise CorpusError(
+                f"'{self.path}' has no header (its first line is all numbers), so no column '{self.column}'; "
+                f"leave column=... away for the last of {len(head)}, or write a line of names before it"
+            )
+        if headless:
+            return last, f"column {len(head)}"
+        if self.column and self.column not in head:
+            raise CorpusError(f"'{self.path}': {unknown_name('column', self.column, head)}")
+        place = head.index(self.column) if self.column else last
+        return place, head[place]
 
     def _read(self) -> Bytes:
         values = self.values()
@@ -64,3 +80,11 @@ class Series(OneFile):
             raise CorpusError(f"{self.label} has {values.size} values, too few to quantise; give a longer series")
         edges = np.quantile(training, np.arange(1, self.levels) / self.levels)
         return np.searchsorted(edges, values, side="right").astype(np.uint8)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,9 +1,9 @@
-"""Questions and answers: packed rows of bytes in which answers alone count, and answers scored to their last character."""
+"""Questions and answers: packed rows of bytes in which answers alone count. How a model answers: ``evals.score_answers``."""
 
 from __future__ import annotations
 
 import functools
-import math
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uprior.corpora.file import read_bytes
 from uprior.corpora.jsonl import records_of
 from uprior.data.stream import BatchStream
-from uprior.errors import CorpusError
+from uprior.errors import CorpusError, unknown_name
 from uprior.rng import digest, generator
 from uprior.types import SPLITS, Batch
 
@@ -39,6 +40,11 @@ class Answers:
         return Path(self.path).name
 
     @functools.cached_property
+    def sha256(self) -> str:
+        """SHA-256 (hex) of the file's bytes, of what is in it where it is a .gz: says whether two runs read the same items."""
+        return hashlib.sha256(read_bytes(self.path).data).hexdigest()
+
+    @functools.cached_property
     def _split_of(self) -> dict[str, list[tuple[bytes, bytes]]]:
         found: dict[str, list[tuple[bytes, bytes]]] = {split: [] for split in SPLITS}
         for record in records_of(
@@ -50,7 +56,9 @@ class Answers:
         return found
 
     def items(self, split: str) -> list[tuple[bytes, bytes]]:
-        """(question, answer) of a split, in the file's order."""
+        """(question, answer) of a split, in the file's order. UnknownNameError: no such split. CorpusError: none in it."""
+        if split not in SPLITS:
+            raise unknown_name("split", split, SPLITS)
         if not self._split_of[split]:
             raise CorpusError(
                 f"{self.label} has no items in its {split} split; give a file with some hundred questions"
@@ -85,7 +93,8 @@ class AnswerStream(BatchStream):
 
     def describe(self) -> dict[str, Any]:
         return {
-            "answers": vars(self.answers).get("path"),
+            "answers": self.answers.path,
+            "sha256": self.answers.sha256,
             "fields": [self.answers.question, self.answers.answer],
             "seed": self.seed,
             "split": self.split,
@@ -107,39 +116,3 @@ class AnswerStream(BatchStream):
                 tokens[row, at : at + size], scored[row, at : at + size] = ids[:size], counts[:size]
                 at += size
         return Batch(tokens, scored)
-
-
-def score_answers(
-    model: Any, answers: Answers, *, split: str = "test", count: int = 200, longest: int = 512
-) -> dict[str, float]:
-    """How a byte model answers the first ``count`` questions of a split that fit into ``longest`` bytes, teacher-forced.
-
-    {bits_per_byte of answers, accuracy of their bytes and exact share of answers, END included; accuracy_published: without END
-    and the last character, as the published metric has it; items}. Exact is also that of greedy generation. CorpusError: none
-    fits.
-    """
-    import torch
-
-    rows = [row for row in map(answers.row, answers.items(split)) if len(row[0]) <= longest][:count]
-    if not rows:
-        raise CorpusError(
-            f"{answers.label}: no item of its {split} split fits into {longest} bytes; give a larger --context"
-        )
-    nats, total, right, whole, published = 0.0, 0, 0, 0, []
-    model.eval()
-    with torch.inference_mode():
-        for ids, counts in rows:
-            logits = model(input_ids=torch.from_numpy(ids[None, :-1]), use_cache=False).logits[0].float()
-            target, counted = torch.from_numpy(ids[1:]), torch.from_numpy(counts[1:])
-            costs = torch.logsumexp(logits, -1) - logits.gather(-1, target[:, None])[:, 0]
-            correct = (logits.argmax(-1) == target)[counted]
-            nats += float(costs[counted].sum())
-            total, right, whole = total + len(correct), right + int(correct.sum()), whole + bool(correct.all())
-            published += correct[:-2].tolist()
-    return {
-        "bits_per_byte": nats / math.log(2) / total,
-        "accuracy": right / total,
-        "exact": whole / len(rows),
-        "accuracy_published": float(np.mean(published)) if published else math.nan,
-        "items": float(len(rows)),
-    }

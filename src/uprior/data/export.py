@@ -153,8 +153,7 @@ def plan_export(stream: BatchStream, out: Path, *, tokens: int, format: str, sha
 
 def vocab_of(stream: BatchStream) -> int:
     """How many ids the stream's vocabulary has: bytes, unless it says otherwise."""
-    vocabulary = getattr(stream, "vocabulary", None)
-    return 256 if vocabulary is None else int(vocabulary.size)
+    return stream.vocabulary.size
 
 
 def _tokens(plan: Plan, shard: int) -> int:

@@ -32,10 +32,11 @@ class BatchStream:
     """Base of streams: batch ``step`` for every step >= 0, ahead-of-time computing, and the views trainers expect.
 
     ``patience`` is how long a batch may be waited for, in seconds without any progress, before the wait ends in a
-    SourceError; set it where blocks take longer. It is no part of what the stream is.
+    SourceError; set it where blocks take longer. It is no part of what the stream is. ``vocabulary``: of the ids in its batches.
     """
 
     patience: float = 600.0
+    vocabulary: Vocabulary = Vocabulary()  # bytes, unless a stream says otherwise
 
     def __init__(self, *, seed: int, batch_size: int, length: int, split: str) -> None:
         for name, value, low in (("seed", seed, 0), ("batch_size", batch_size, 1), ("length", length, 2)):
@@ -99,6 +100,10 @@ class BatchStream:
     def parts(self, step: int) -> range:
         """What has to be prepared for a step, by number: pieces of work that can be done at the same time."""
         return range(0)
+
+    def parts_of_rows(self, first: int, stop: int) -> range:
+        """The same for rows ``first..stop - 1`` by number, of which there is one at least: what a stream of streams asks for."""
+        return range(self.parts(first // self.batch_size).start, self.parts((stop - 1) // self.batch_size).stop)
 
     def prepare(self, part: int) -> None:
         """Do that work, so that ``batch`` is quick."""
@@ -214,7 +219,10 @@ class Stream(BatchStream):
         return self.block_rows / self.batch_size
 
     def parts(self, step: int) -> range:
-        return range(self.rows_before(step) // self.block_rows, -(-self.rows_before(step + 1) // self.block_rows))
+        return self.parts_of_rows(self.rows_before(step), self.rows_before(step + 1))
+
+    def parts_of_rows(self, first: int, stop: int) -> range:
+        return range(first // self.block_rows, -(-stop // self.block_rows))
 
     def prepare(self, part: int) -> None:
         self._block(part)

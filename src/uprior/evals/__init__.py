@@ -25,6 +25,7 @@ __all__ = [
     "probe",
     "recall_by_gap",
     "retrieval",
+    "score_answers",
 ]
 
 _LAZY = {
@@ -37,6 +38,7 @@ _LAZY = {
     "probe": "probes",
     "recall_by_gap": "probes",
     "retrieval": "verbatim",
+    "score_answers": "answers",
 }
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from uprior.errors import CheckpointError, UpriorError
 from uprior.files import CHECKSUMS, disk_errors, new_folder, verify_folder, write_json
 from uprior.train.distributed import ALONE, Group
+from uprior.train.optimizer import kind_of
 
 # The folder of slices inside a checkpoint that several processes wrote.
 SLICES = "slices"
@@ -43,7 +44,9 @@ def save(
 ) -> Path:
     """Write the checkpoint after ``step`` steps, then delete all but the newest ``keep`` and the one of step 0."""
     folder = folder_of(run, step)
-    about = {"step": step, "torch": torch.__version__}
+    # The state itself numbers its parameters; a later stage that takes it asks for them by name.
+    names = _parameter_names(model, optimizer)
+    about = {"step": step, "torch": torch.__version__, "optimizer": kind_of(optimizer), "parameters": names}
     if group.size == 1:
         with new_folder(folder) as temporary:
             save_file(
@@ -100,12 +103,43 @@ def restore(
     return None
 
 
-def take_optimizer(run: Path, optimizer: torch.optim.Optimizer) -> None:
+def take_optimizer(run: Path, model: Any, optimizer: torch.optim.Optimizer) -> None:
     """Fill an optimiser with what the last checkpoint of another, finished stage had: means, variances, counts of steps.
 
-    For a stage that goes on with the same parameters (all carried, none frozen) and the same optimiser. Raises CheckpointError
-    where there is no checkpoint any more, where several processes wrote it, and where parameters or optimiser differ.
+    For a stage that goes on with the same parameters (all carried, none frozen) and the same kind of optimiser; each parameter
+    of ``model`` takes the state of the one of its name. Raises CheckpointError where there is no checkpoint any more, where it
+    names no parameters or several processes wrote it, and where names, shapes or the kind of optimiser differ.
     """
+    folder, tensors = _last_optimizer(run)
+    about = json.loads((folder / "state.json").read_text("utf-8"))
+    if "parameters" not in about:
+        raise CheckpointError(
+            f"{folder} does not name the parameters of its optimiser's state (an earlier version wrote it); train that stage "
+            "again, or leave optimizer_from away"
+        )
+    if about["optimizer"] != kind_of(optimizer):
+        raise CheckpointError(
+            f"{folder} has the state of {about['optimizer']}, this stage trains with {kind_of(optimizer)}; give "
+            f"Training(optimizer='{about['optimizer']}'), or leave optimizer_from away"
+        )
+    there, here = about["parameters"], _parameter_names(model, optimizer)
+    state = {}
+    for key, tensor in tensors.items():
+        index, _, value = key.partition(".")
+        state[there[int(index)], value] = tensor
+    difference = _difference(there, dict(zip(here, _parameters(optimizer), strict=True)), state)
+    if difference:
+        raise CheckpointError(
+            f"{folder}: {difference}; carry everything, freeze nothing, and use one --model for both stages, "
+            "or leave optimizer_from away"
+        )
+    places = {name: index for index, name in enumerate(here)}
+    with torch.no_grad():
+        _restore_optimizer(optimizer, {f"{places[name]}.{value}": tensor for (name, value), tensor in state.items()})
+
+
+def _last_optimizer(run: Path) -> tuple[Path, dict[str, torch.Tensor]]:
+    """The newest checkpoint of a run, found whole, and the state of the optimiser in it."""
     kept = folders(run)
     if not kept:
         raise CheckpointError(
@@ -117,18 +151,23 @@ def take_optimizer(run: Path, optimizer: torch.optim.Optimizer) -> None:
             f"{kept[-1]} was written by several processes; take the optimiser's state of a run of one"
         )
     _verify(kept[-1])
-    tensors = load_file(file)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        fits = int(index) < len(parameters) and tensor.shape in ((), parameters[int(index)].shape)
-        if not fits:
-            raise CheckpointError(
-                f"{file}: {name} of parameter {index} is {list(tensor.shape)}, which does not fit this stage's optimiser; carry "
-                "everything, freeze nothing, and use the same --optimizer, or leave the state away"
-            )
-    with torch.no_grad():
-        _restore_optimizer(optimizer, tensors)
+    return kept[-1], load_file(file)
+
+
+def _difference(
+    there: list[str], here: dict[str, torch.Tensor], state: dict[tuple[str, str], torch.Tensor]
+) -> str | None:
+    """The first thing by which a state is not that of these parameters; None if there is none."""
+    for name in here:
+        if name not in there:
+            return f"it has no state of {name}, which this stage trains"
+    for name in there:
+        if name not in here:
+            return f"it has a state of {name}, which this stage does not train"
+    for (name, value), tensor in state.items():
+        if tensor.shape not in ((), here[name].shape):
+            return f"{value} of {name} is {list(tensor.shape)}, here the parameter is {list(here[name].shape)}"
+    return None
 
 
 def _verify(folder: Path) -> None:
@@ -159,7 +198,7 @@ def _read_slices(folder: Path, model: Any, optimizer: torch.optim.Optimizer, gro
     from uprior.train import sharded
 
     tensors = _tensors(model)
-    parameters = [p for g in optimizer.param_groups for p in g["params"]]
+    parameters = _parameters(optimizer)
     averages = {}
     for name, (shape, dtype) in sharded.shapes(folder).items():
         index, _, _ = name.partition(".")
@@ -192,6 +231,17 @@ def load_weights(model: Any, file: Path) -> None:
 def _tensors(model: Any) -> dict[str, torch.Tensor]:
     """Parameters and buffers by name; a shared tensor (tied embeddings) once, under its first name."""
     return dict(model.named_parameters(remove_duplicate=True)) | dict(model.named_buffers())
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    """In the order in which ``state_dict`` numbers them."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _parameter_names(model: Any, optimizer: torch.optim.Optimizer) -> list[str]:
+    """The names in ``model`` of the optimiser's parameters, in that order."""
+    names = {id(p): name for name, p in model.named_parameters()}
+    return [names[id(p)] for p in _parameters(optimizer)]
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -77,7 +77,8 @@ def fit(
     All processes of ``group`` call this alike; ``parallel`` is "ddp", "fsdp" or "auto". Which samples are in a step does not
     depend on their number, which may change when a run goes on: losses are then equal to float rounding.
 
-    ``optimizer_from`` is the run of an earlier stage whose optimiser's state this one begins with; without it the state is new.
+    ``optimizer_from`` is the run of an earlier stage whose optimiser's state this one begins with, parameter by parameter of the
+    same name; without it the state is new. CheckpointError where the parameters or the kind of optimiser are not the same.
     ``stop_when_enough`` ends the run when a doubling of its length has brought little (``uprior.train.enough``).
     """
     if group.first(lambda: (run / "model").exists()):
@@ -88,7 +89,7 @@ def fit(
     torch.manual_seed(group.seed(training.seed, 0))
     state = checkpoint.restore(run, model, optimizer, group=group, seed=training.seed)
     if state is None and optimizer_from is not None:
-        checkpoint.take_optimizer(optimizer_from, optimizer)
+        checkpoint.take_optimizer(optimizer_from, model, optimizer)
     step = 0 if state is None else state.step
     last = StepRecord(math.nan, None, math.nan)
     with (

@@ -51,6 +51,11 @@ def make_optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
     return _Together([muon, adamw])
 
 
+def kind_of(optimizer: torch.optim.Optimizer) -> str:
+    """Which choice of ``Training.optimizer`` an optimiser made here is."""
+    return "muon" if isinstance(optimizer, _Together) else "adamw"
+
+
 def _hidden_matrices(model: Any) -> set[nn.Parameter]:
     """Trained matrices between embedding and readout: those that map activations to activations."""
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
