@@ -280,6 +280,9 @@ def test_a_first_line_of_numbers_is_data(tmp_path: Path) -> None:
     path.write_text('note,price\n"two\nlines",1\nx,high\n')  # a quoted cell may hold a line break
     with pytest.raises(CorpusError, match="line 4: price is no number: 'high'"):
         corpora.get(f"series:{path}").data("train")
+    path.write_text("price\n" + "1" * 200_000)
+    with pytest.raises(CorpusError, match=r"is no CSV file \(field larger"):
+        corpora.get(f"series:{path}").data("train")
     path.write_text("\n")
     with pytest.raises(CorpusError, match="is empty; give"):
         corpora.get(f"series:{path}").data("train")

@@ -34,7 +34,13 @@ class Series(OneFile):
     levels: int = parameter(256, "levels that values are quantised to", low=2, high=256)
 
     def values(self) -> NDArray[np.float64]:
-        """[n] the numbers themselves."""
+        """[n] the numbers themselves. CorpusError."""
+        try:
+            return self._read_values()
+        except csv.Error as error:
+            raise CorpusError(f"'{self.path}' is no CSV file ({error}); give file:PATH for the text as it is") from None
+
+    def _read_values(self) -> NDArray[np.float64]:
         text = read_bytes(self.path).tobytes().decode("utf-8-sig", "replace")  # a byte-order mark is no part of a name
         reader = csv.reader(io.StringIO(text, newline=""))
         rows = ((reader.line_num, row) for row in reader if row)
