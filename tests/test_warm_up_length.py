@@ -65,7 +65,11 @@ def test_toy_run_writes_a_page_and_a_second_run_trains_nothing(tmp_path: Path, m
     (model,) = summary["models"]
     assert model["tokens"] == [4096, 8192, 16384] and model["arms"] == ["4 k tokens", "8 k tokens", "16 k tokens"]
     assert summary["held_out"] == ["elementary_ca"]  # the warm-up is on dyck
-    assert model["best_arm"] in model["arms"] and model["controls"] == ["random tokens", "weights same statistics"]
+    assert model["best_arm"] in model["arms"] and model["controls"] == [
+        "random tokens",
+        "tables alone",
+        "weights same statistics",
+    ]
     assert [one["distance"] for one in model["signals"]] == sorted(one["distance"] for one in model["signals"])
     warm_ups = [path for path in (out / "runs").iterdir() if path.name.startswith("warm-up-dyck")]
     assert len(warm_ups) == 2  # one per seed, for all lengths; one rate needs no trial

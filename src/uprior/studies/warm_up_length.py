@@ -30,6 +30,8 @@ from uprior.train.settings import Training
 # One source of each family of computation; what the warm-up itself has is left out.
 HELD_OUT = ("elementary_ca", "turing_machine", "lindenmayer", "context_tree", "random_transformer")
 HELD_OUT_ROWS = 32
+# A control: the symbols' tables of the warm-up in a model that is fresh otherwise. Weights drawn anew keep the tables too.
+TABLES_ALONE = "tables alone"
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,12 @@ class _Size:
 
 _SIZES = {
     "minutes": _Size(
-        ("128x2",), 256, 8, 1 << 21, 6, 4, 245_760, 4, 60_000, 64, (1e-3, 2e-3), ("random tokens", "weights same statistics"),
+        ("128x2",), 256, 8, 1 << 21, 6, 4, 245_760, 4, 60_000, 64, (2e-3, 4e-3),
+        ("random tokens", TABLES_ALONE, "weights same statistics"),
     ),
     "hour": _Size(
         ("128x2", "256x2"), 256, 8, 1 << 22, 7, 4, 245_760, 4, 60_000, 64, (1e-3, 2e-3),
-        ("random tokens", "shuffled sequences", "weights same statistics"),
+        ("random tokens", "shuffled sequences", TABLES_ALONE, "weights same statistics"),
     ),
     # Hu et al. 2025: Pythia-160M, steps of 32 x 2048 tokens, 10,000 of them on real text; 125 to 4,000 steps of warm-up.
     "published": _Size(
@@ -182,6 +185,8 @@ class WarmUpLength(Study):
         short = replace(self._warm_up(), keep=())
         alone = Arm("", (Carried(replace(short, training=short.training.replace(steps=steps))),))
         found = {arm.name: arm for arm in controls_of(alone)[:2]} | {arm.name: arm for arm in controls_of(kept)[2:]}
+        tables = replace(kept.carried[0], parts=("embeddings", "positions", "head"))
+        found[TABLES_ALONE] = Arm(TABLES_ALONE, (tables,))
         return [found[name] for name in self.size.controls]
 
     def _stage(self, name: str, text: str, model: str) -> Stage:
