@@ -76,11 +76,11 @@ class _Size:
 _SIZES = {
     "minutes": _Size(
         "128x2", 256, ("set", "shuffle_dyck", "universal"), ("english", "python"), 4, 1 << 17, 8, 307_200, 4, (0.5, 0.7), 64,
-        (1e-3, 2e-3),
+        (1e-3, 2e-3, 4e-3),
     ),
     "hour": _Size(
         "128x2", 256, ("set", "union", "sort", "dyck", "shuffle_dyck", "elementary_ca", "universal"),
-        ("english", "python", "maths"), 4, 1 << 17, 8, 307_200, 4, (0.5, 0.7), 64, (1e-3, 2e-3),
+        ("english", "python", "maths"), 4, 1 << 17, 8, 307_200, 4, (0.5, 0.7), 64, (1e-3, 2e-3, 4e-3),
     ),
     # GPT-2 small on 655 M tokens in steps of 32 x 2048, after 20.5 M procedural tokens (Jiang, Shinnick et al. 2026).
     "published": _Size(
