@@ -105,7 +105,7 @@ def curves_picture(
     def paint(figure: Any) -> None:
         from matplotlib.ticker import EngFormatter, MaxNLocator
 
-        axes = figure.subplots(lines, columns, squeeze=False).flat
+        axes = list(figure.subplots(lines, columns, squeeze=False).flat)
         for place, (stage, curves) in zip(axes, panels.items(), strict=False):
             for arm, (x, y) in curves.items():
                 colour = COLOURS[arms.index(arm) % len(COLOURS)]
@@ -116,10 +116,14 @@ def curves_picture(
             place.xaxis.set_major_locator(MaxNLocator(4))
             place.xaxis.set_major_formatter(EngFormatter(sep=""))
             place.grid(True, linewidth=0.4, alpha=0.6)
-        for place in list(axes)[len(panels) :]:
+        for place in axes[len(panels) :]:
             place.set_visible(False)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, loc="outside upper center", ncols=min(columns + 1, len(labels)))
+        lines_of = {line.get_label(): line for place in axes for line in place.get_legend_handles_labels()[0]}
+        shown = [arm for arm in arms if arm in lines_of]
+        figure.legend(
+            [lines_of[arm] for arm in shown], shown, frameon=False, loc="outside upper center",
+            ncols=min(columns + 1, len(shown)),
+        )  # fmt: skip
         figure.supxlabel("tokens of the shared stage", fontsize=8.5)
         figure.supylabel(label, fontsize=8.5)
 
