@@ -130,8 +130,8 @@ def _matrix(summary: Mapping[str, Any], part: str) -> Table:
     arms = dict.fromkeys(one["arm"] for one in summary["differences"] if one["arm"].endswith(f", {part}"))
     rows += [_row(summary["differences"], arm, tasks, arm.removesuffix(f", {part}")) for arm in arms]
     caption = (
-        f"**{part[0].upper()}{part[1:]}** carried: accuracy in per cent, and the points over scratch with Student's 95 % interval "
-        "over seeds; bold: Holm's p over the whole grid below 0.05."
+        f"**{part[0].upper()}{part[1:]}** carried: accuracy in per cent, and the points over scratch with Student's 95 % "
+        "interval over seeds; bold: Holm's p over the whole grid below 0.05."
     )
     return Table(["source", *tasks], rows, caption)
 
