@@ -41,6 +41,7 @@ def stage(file: Path) -> Stage:
         panel.measure,
         lambda model: float(panel.measure(model)[0]["bits_mean"]),
         frozenset({0, 3, 6}),
+        panel.describe(),
     )
 
 
@@ -175,3 +176,13 @@ def test_given_weights_are_the_same_for_every_seed(tmp_path: Path, stage: Stage)
     ]  # fmt: skip
     record = laboratory.run(arm, stage, 0)[-1]
     assert (record["warmup_tokens"], record["warmup_flops"]) == (100, 1e6) and np.isfinite(record["bits_mean"])
+
+
+def test_other_data_or_measurements_are_other_runs(tmp_path: Path, stage: Stage) -> None:
+    """A file that was changed in place, or more windows, must not be answered with what was measured before."""
+    laboratory = Laboratory(tmp_path, (1e-3,), show=False)
+    laboratory.run(SCRATCH, stage, 0)
+    laboratory.run(SCRATCH, stage, 0)
+    assert len(list(tmp_path.iterdir())) == 1
+    laboratory.run(SCRATCH, dataclasses.replace(stage, key={"data": "another digest"}), 0)
+    assert len(list(tmp_path.iterdir())) == 2
