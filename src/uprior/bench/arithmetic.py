@@ -19,8 +19,9 @@ NOMINAL = {
     "H100 NVL": 835e12,
     "A100": 312e12,
 }
-# Side of the square matrices that are multiplied: large enough for the full rate, small enough to take turns.
-SIDE_CPU, SIDE_CUDA = 2048, 8192
+# Side of the square matrices that are multiplied: large enough for the full rate, small enough to take turns. Where a type is
+# emulated, as bfloat16 is on processors without it, one such product takes minutes: there smaller ones do, down to SIDE_LEAST.
+SIDE_CPU, SIDE_CUDA, SIDE_LEAST = 2048, 8192, 128
 SECONDS = 0.25
 
 
@@ -59,29 +60,43 @@ def multiply(turn: Turn) -> None:
     from uprior.train.hardware import device
 
     where = device()
-    side = SIDE_CUDA if where.type == "cuda" else SIDE_CPU
+    largest = SIDE_CUDA if where.type == "cuda" else SIDE_CPU
     operands = {}
     for dtype in (torch.bfloat16, torch.float32):
-        make = torch.Generator(device=where).manual_seed(0)
-        operands[dtype] = [torch.randn(side, side, generator=make, device=where).to(dtype) for _ in range(3)]
+        side = SIDE_LEAST
+        while side < largest and _seconds(1, *_operands(2 * side, dtype, where)) < SECONDS:
+            side *= 2
+        operands[dtype] = _operands(side, dtype, where)
     turn.begin()
     while True:
         turn.notes = {str(dtype).removeprefix("torch."): _rate(*three) for dtype, three in operands.items()}
         turn.step_done()
 
 
-def _rate(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> float:
-    """FLOP/s of a @ b, over about SECONDS."""
+def _operands(side: int, dtype: torch.dtype, where: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Two square matrices and room for their product."""
     import torch
 
-    def products(number: int) -> float:
-        started = time.perf_counter()
-        for _ in range(number):
-            torch.mm(a, b, out=out)
-        if out.device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - started
+    make = torch.Generator(device=where).manual_seed(0)
+    a, b, out = (torch.randn(side, side, generator=make, device=where).to(dtype) for _ in range(3))
+    return a, b, out
 
-    products(1)
-    number = max(1, round(SECONDS / products(1)))
-    return number * 2 * float(out.shape[0]) ** 3 / products(number)
+
+def _seconds(number: int, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> float:
+    """What so many products take."""
+    import torch
+
+    started = time.perf_counter()
+    for _ in range(number):
+        torch.mm(a, b, out=out)
+    if out.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _rate(*operands: torch.Tensor) -> float:
+    """FLOP/s of a @ b, over about SECONDS."""
+    a, b, out = operands
+    _seconds(1, a, b, out)
+    number = max(1, round(SECONDS / _seconds(1, a, b, out)))
+    return number * 2 * float(out.shape[0]) ** 3 / _seconds(number, a, b, out)
