@@ -41,7 +41,6 @@ class Demo(Study):
             stream,
             out=warm,
             steps=400,
-            optimizer="muon",
             learning_rate=4e-4,
             schedule="wsd",
             decay_share=0.6,
