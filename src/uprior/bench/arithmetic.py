@@ -94,9 +94,8 @@ def _seconds(number: int, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -
     return time.perf_counter() - started
 
 
-def _rate(*operands: torch.Tensor) -> float:
+def _rate(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> float:
     """FLOP/s of a @ b, over about SECONDS."""
-    a, b, out = operands
     _seconds(1, a, b, out)
     number = max(1, round(SECONDS / _seconds(1, a, b, out)))
     return number * 2 * float(out.shape[0]) ** 3 / _seconds(number, a, b, out)

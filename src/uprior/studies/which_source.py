@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from uprior import corpora, environment, sources
 from uprior.files import locked, write_json
-from uprior.report.which_source import which_source_pages
+from uprior.report.which_source import NOISE, which_source_pages
 from uprior.sources import Source
 from uprior.sources._look import describe
 from uprior.sources.uniform import Uniform
@@ -26,7 +26,7 @@ from uprior.studies._laboratory import Laboratory
 from uprior.studies._short_runs import check_model, publish, write_records
 from uprior.train.settings import Training
 
-DEFAULT, NOISE = "universal", "noise"
+DEFAULT = "universal"
 CANDIDATES = (
     "pitman_yor",
     "random_language",

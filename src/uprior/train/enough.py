@@ -83,8 +83,10 @@ def training_losses(run: str | Path) -> list[float]:
 
 def as_it_ended(recorded: Mapping[str, Any], run: str | Path) -> dict[str, Any]:
     """The record (config.json) of a finished run; where it was to end by itself, with the steps and tokens that it took."""
+    if recorded.get("stop") != "auto":
+        return dict(recorded)
     done = [line for line in read_lines(Path(run) / "log.jsonl") if line["event"] in ("train", "skipped")]
-    if recorded.get("stop") != "auto" or not done:  # a shipped model has no log: its record is mended already
+    if not done:  # a shipped model has no log: its record is mended already
         return dict(recorded)
     last = done[-1]
     return {**recorded, "tokens": last["tokens"], "training": {**recorded["training"], "steps": last["step"]}}

@@ -124,7 +124,8 @@ def fit(
             if record.is_finite:
                 last, seconds = record, time.perf_counter() - started
                 journal.taken(step, record, rate=rate, seconds=seconds, waited=waited)
-                losses.append(record.loss_nats)
+                if stop_when_enough:
+                    losses.append(record.loss_nats)
             else:
                 skipped += 1
                 what = f"the loss became {record.loss_nats} (gradient norm {record.gradient_norm}) at step {step}"
