@@ -9,6 +9,7 @@ from uprior.files import read_lines
 from uprior.models import build, load_model
 from uprior.sources import Pointwise
 from uprior.train import Training, fit, plan
+from uprior.train import optimizer as optimizers
 from uprior.train.optimizer import make_optimizer, set_rate
 from uprior.train.plan import activation_bytes, compiles, recomputes
 
@@ -86,7 +87,10 @@ def test_compiling_changes_results_by_rounding_only(tmp_path, monkeypatch):
     assert all(torch.allclose(near[name], weights[name], atol=5e-3) for name in weights)
 
 
-def test_muon_moves_hidden_matrices_along_orthogonal_directions():
+@pytest.mark.parametrize("fast", [True, False])
+def test_muon_moves_hidden_matrices_along_orthogonal_directions(fast, monkeypatch):
+    """In torch's own bfloat16 steps and in ours in float32, which are for CPUs without it."""
+    monkeypatch.setattr(optimizers, "has_fast_bfloat16", lambda device: fast)
     model = tiny()
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
     optimizer = make_optimizer(model, Training(optimizer="muon", weight_decay=0.0))
@@ -102,6 +106,23 @@ def test_muon_moves_hidden_matrices_along_orthogonal_directions():
             assert sizes.median() > 0.6 and sizes.max() < 1.5, name
         else:  # AdamW's first step has the rate's size everywhere
             assert torch.allclose(change.abs(), torch.tensor(0.01), rtol=1e-3), name
+
+
+def test_muon_in_float32_takes_the_steps_of_torch_but_for_rounding(monkeypatch):
+    after = {}
+    for fast in (True, False):
+        monkeypatch.setattr(optimizers, "has_fast_bfloat16", lambda device, fast=fast: fast)
+        model = tiny()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        optimizer = make_optimizer(model, Training(optimizer="muon", weight_decay=0.1))
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(3):
+            for p in model.parameters():
+                p.grad = torch.randn(p.shape, generator=generator)
+            optimizer.step()
+        after[fast] = {name: p.detach() - before[name] for name, p in model.named_parameters()}
+    for name, change in after[True].items():
+        assert (after[False][name] - change).norm() < 0.03 * change.norm(), name
 
 
 def test_muon_goes_on_bit_for_bit(tmp_path):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
 from uprior.models.mup import factors
+from uprior.train.hardware import has_fast_bfloat16
 from uprior.train.settings import Training
 
 
@@ -42,7 +44,8 @@ def make_optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
         return adamw
     if not hasattr(torch.optim, "Muon"):
         training.reject("optimizer", f"adamw with torch {torch.__version__}; muon needs torch 2.9 or newer")
-    muon = torch.optim.Muon(
+    kind = torch.optim.Muon if has_fast_bfloat16(next(model.parameters()).device) else _muon_in_float32()
+    muon = kind(
         [p for p in model.parameters() if p in hidden],
         lr=training.learning_rate,
         weight_decay=training.weight_decay,
@@ -62,6 +65,45 @@ def _hidden_matrices(model: Any) -> set[nn.Parameter]:
     readout = model.get_output_embeddings()
     tables |= set() if readout is None else {readout.weight}
     return {p for p in model.parameters() if p.requires_grad and p.ndim == 2} - tables
+
+
+@cache
+def _muon_in_float32() -> Any:
+    """Muon whose Newton-Schulz steps are in float32: torch's are in bfloat16, which a CPU without it emulates, ten times slower.
+
+    Made on demand, because torch before 2.9 has no Muon to inherit from.
+    """
+
+    class Float32Muon(torch.optim.Muon):
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> None:  # type: ignore[override]  # closures are not used
+            for group in self.param_groups:
+                rate, momentum = group["lr"], group["momentum"]
+                for p in group["params"]:
+                    if p.grad is None:
+                        continue
+                    state = self.state[p]
+                    if "momentum_buffer" not in state:
+                        state["momentum_buffer"] = torch.zeros_like(p.grad)
+                    average = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
+                    update = p.grad.lerp(average, momentum) if group["nesterov"] else average
+                    p.mul_(1 - rate * group["weight_decay"])
+                    size = 0.2 * max(p.shape) ** 0.5  # match_rms_adamw
+                    p.add_(_orthogonalised(update, group), alpha=-rate * size)
+
+    return Float32Muon
+
+
+def _orthogonalised(update: torch.Tensor, group: dict[str, Any]) -> torch.Tensor:
+    """[R, C]: every singular value brought near 1 by Newton-Schulz steps (Jordan et al. 2024), in the precision of ``update``."""
+    a, b, c = group["ns_coefficients"]
+    tall = update.shape[0] > update.shape[1]
+    x = update.T if tall else update
+    x = x / x.norm().clamp(min=group["eps"])  # then no singular value is above 1
+    for _ in range(group["ns_steps"]):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.T if tall else x
 
 
 class _Together(torch.optim.Optimizer):
