@@ -15,7 +15,7 @@ from uprior.comparing import _Plan, _recipe
 from uprior.errors import CheckpointError, CorpusError, RunDirectoryError, SpecError, UnknownNameError
 from uprior.experiment import evaluation_steps
 from uprior.files import read_lines
-from uprior.models import load_model
+from uprior.models import lengthened, load_model
 from uprior.sources import Mixture, Pointwise, Uniform
 
 SMALL = {"steps": 6, "evaluations": 2, "positions": 8, "show": False}
@@ -104,11 +104,28 @@ def test_bad_arguments_leave_no_run_directory(tmp_path, text):
     for changes, kind, message in wrong:
         with pytest.raises(kind, match=message):
             uprior.pretrain(model, stream(), out=tmp_path / "run", **(SMALL | changes))
-    with pytest.raises(SpecError, match="rows of 64 tokens do not fit the model's context of 32"):
+    with pytest.raises(SpecError, match=r"rows of 64 tokens .* context of 32; build it with context=64"):
         uprior.pretrain(model, stream(length=64), out=tmp_path / "run", **SMALL)
     with pytest.raises(SpecError, match="the model has 100 ids, the stream needs 256; give --vocab 256"):
         uprior.pretrain(uprior.build("llama-tiny", vocab=100, context=32), stream(), out=tmp_path / "run", **SMALL)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rotary_model_is_lengthened_and_says_the_same(tmp_path):
+    model = uprior.build("llama-tiny", context=32, seed=3)
+    longer = lengthened(model, 64)
+    ids = torch.arange(32)[None] % 7
+    assert longer.config.max_position_embeddings == 64 and model.config.max_position_embeddings == 32
+    assert torch.equal(longer(ids).logits, model(ids).logits) and longer.training == model.training
+    assert lengthened(model, 16) is model and longer(ids.repeat(1, 2)).logits.shape == (1, 64, 256)
+    uprior.pretrain(longer, stream(length=64), out=tmp_path / "run", **SMALL)
+    with pytest.raises(
+        SpecError, match="rows of at most 32 tokens, by a table of positions; given: 64; give a context of 32"
+    ):
+        lengthened(uprior.build("gpt2-tiny", context=32), 64)
+    longer.config.rope_parameters["rope_type"] = "dynamic"
+    with pytest.raises(SpecError, match="at most 64 tokens, by rotations of kind dynamic; given: 65"):
+        lengthened(longer, 65)
 
 
 def test_evaluations_lie_closer_early():

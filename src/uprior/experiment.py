@@ -239,8 +239,8 @@ def _check_fit(model: Any, stream: BatchStream) -> None:
     longest = context_of(model)
     if longest is not None and stream.length > longest:
         raise SpecError(
-            f"rows of {stream.length} tokens do not fit the model's context of {longest}; "
-            f"give --context {stream.length} or shorter rows"
+            f"rows of {stream.length} tokens do not fit the model's context of {longest}; build it with "
+            f"context={stream.length}, give a stream of shorter rows, or lengthen it (uprior.models.lengthened)"
         )
     vocabulary = getattr(stream, "vocabulary", None)
     needed = vocabulary.size if isinstance(vocabulary, Vocabulary) else 256

@@ -24,7 +24,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.data.stream import Stream
     from uprior.data.vocabulary import Vocabulary
     from uprior.experiment import pretrain
-    from uprior.models import PRESETS, build, load_model
+    from uprior.models import PRESETS, build, lengthened, load_model
     from uprior.models.mup import rescale_
     from uprior.models.shipped import shipped
     from uprior.models.sizes import preset_of, unknown_model
@@ -44,7 +44,7 @@ def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         if arguments.base_width:
             rescale_(model, arguments.base_width, base_head_size=arguments.base_head_size)
     else:
-        model = load_model(arguments.model)
+        model = lengthened(load_model(arguments.model), arguments.context)
     rows, width = arguments.micro_batch or arguments.batch_size, getattr(model.config, "hidden_size", 256)
     _set_threads(arguments, arguments.out, tokens=rows * arguments.context, width=width)
     fields = (

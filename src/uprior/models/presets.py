@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from uprior.errors import SpecError
 from uprior.models.matching import MATCHING, begin_as_matcher_, begins_by_matching, matching_config
 from uprior.rng import digest
 
@@ -139,6 +140,29 @@ def context_of(model: Any) -> int | None:
         if isinstance(getattr(config, name, None), int):
             return int(getattr(config, name))
     return None
+
+
+def lengthened(model: Any, context: int) -> Any:
+    """The same model for rows of up to ``context`` tokens: itself if it takes them already, else a copy that does.
+
+    Rotary positions go on as they are, which says nothing about how well the model reads there before it is trained so.
+    SpecError: positions that are a table of weights, or whose rotations depend on the longest row.
+    """
+    longest = context_of(model)
+    if longest is None or context <= longest:
+        return model
+    rotation = (getattr(model.config, "rope_parameters", None) or {}).get("rope_type")
+    if rotation != "default":
+        what = f"rotations of kind {rotation}" if rotation else "a table of positions"
+        raise SpecError(
+            f"the model takes rows of at most {longest} tokens, by {what}; given: {context}; give a context of {longest} or "
+            "less, or carry its parts into a model that is built for longer rows (uprior.transfer.carry)"
+        )
+    config = copy.deepcopy(model.config)
+    config.max_position_embeddings = context
+    longer = from_config(config, seed=0)
+    longer.load_state_dict(model.state_dict())
+    return longer.train(model.training)
 
 
 def describe(model: Any) -> dict[str, Any]:
