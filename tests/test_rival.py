@@ -112,6 +112,15 @@ def test_the_published_recipe_is_brought_to_the_budget():
     assert training.rate(319) == pytest.approx(3e-4 * 5 * 320 / training.warmup_steps) and training.warmup_steps > 2_000
 
 
+def test_our_recipe_may_have_a_smaller_budget_than_the_rival():
+    study = Rival(tokens=4_096_000, our_tokens=512_000, ladder=4, points=6, rates=(1.0,), variants=VARIANTS[:1])
+    assert [trial.tokens for trial in study._ladder(ROLES[3], 0)] == [64_000, 128_000, 256_000, 512_000]
+    (rival,) = study._rivals(0)
+    assert rival.tokens == 4_096_000 and rival.evaluate_at[0] == 64_000 and rival.evaluate_at[-1] == 4_096_000
+    with pytest.raises(SpecError, match=r"our_tokens = 2 is not allowed; allowed: 0 to 1 \(tokens\)"):
+        Rival(tokens=1, our_tokens=2)
+
+
 def test_wrong_variants_are_told():
     with pytest.raises(SpecError, match="published batches, batches as ours"):
         Rival(variants=("as published",))
@@ -123,7 +132,7 @@ def test_wrong_variants_are_told():
 def test_the_study_end_to_end_and_once(tmp_path, monkeypatch):
     options = {
         "data": write_data(tmp_path / "data"), "model": "32x1", "length": "32", "positions": "6", "rows": "10", "show": "false",
-        "tokens": "2k", "ladder": "3", "points": "4", "seeds": "2", "rates": "1",
+        "tokens": "4k", "our-tokens": "2k", "ladder": "3", "points": "4", "seeds": "2", "rates": "1",
         "variants": ["batches as ours", "published batches"],
         "rival": "buffered:source=(random_lstm:hidden=8),spin_up=2", "chains": "iterated:source=(random_lstm:hidden=8)",
         "source": "dyck",
@@ -145,7 +154,11 @@ def test_the_study_end_to_end_and_once(tmp_path, monkeypatch):
     compute, bits = one["curves"]["rival"]
     assert one["level"] == pytest.approx(min(bits)) and one["needed"]["rival"]["value"] <= max(compute) * (1 + 1e-9)
     page = (out / "rival.md").read_text()
-    assert "On each real set" in page and "With one seed" not in page
+    assert (
+        "4 thousand tokens at most each, with our recipe 2 thousand" in page
+        and "On each real set" in page
+        and "With one seed" not in page
+    )
     assert all((out / name).exists() for name in ("rival-curves.svg", "rival-ratio.svg", "report.html"))
     refuse_to_train(monkeypatch)
     study.run(out)

@@ -27,8 +27,8 @@ def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
         "Four arms train the same architecture: the published source and buffer with the published recipe and random "
         "first weights (the rival); the same source with our recipe and the model's own first weights; the same random "
         f"LSTMs as independent staged chains, and our mixture, with both; {quantity(study['tokens'])} tokens at most "
-        "each. Compute is 6 × parameters × tokens, and the writing of the data. A ratio of 20 means: the rival spent "
-        "twenty times our compute when he reached these bits.",
+        f"each{_shorter(study)}. Compute is 6 × parameters × tokens, and the writing of the data. A ratio of 20 means: the rival "
+        "spent twenty times our compute when he reached these bits.",
         Heading("The verdict"),
         _claim(summary),
         Heading("On each real set"),
@@ -41,6 +41,11 @@ def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
         Heading("How it was made"),
         *origin_blocks(summary, records),
     ]
+
+
+def _shorter(study: Mapping[str, Any]) -> str:
+    """Where arms of our recipe have a smaller budget than the rival."""
+    return f", with our recipe {quantity(study['our_tokens'])}" if study.get("our_tokens") else ""
 
 
 def bounded(number: Mapping[str, Any], *, power: bool = False) -> str:

@@ -57,11 +57,13 @@ class Rival(OneModel):
     tensors after a linear warm-up, batches that grow from 50 to 500 rows. Its ramps were set for 16 M rows, so they are scaled to
     the budget here, once with the published batches and once with batches that grow tenfold to ours; "ramps as published" are
     scaled by nothing. Each is tried at ``rates`` times the rate; the one best on the development sets is the rival. Arms of our
-    recipe are trained for each of ``ladder`` budgets, half as long each time, since the rate falls with the budget.
+    recipe are trained for each of ``ladder`` budgets, half as long each time, since the rate falls with the budget; where they
+    need far less than the rival, a smaller ``our_tokens`` leaves out what no ratio would use.
     """
 
     name: ClassVar[str] = "rival"
     tokens: int = parameter(8_000_000, "tokens of the longest run of each arm", low=1)
+    our_tokens: int = parameter(0, "tokens of the longest run of our recipe; 0: tokens", low=0)
     ladder: int = parameter(8, "budgets of our recipe, each half of the one before", low=2, high=30)
     points: int = parameter(16, "evaluations along the rival's runs", low=2, high=1000)
     seeds: int = parameter(1, "runs of each arm", low=1, high=1000)
@@ -80,6 +82,8 @@ class Rival(OneModel):
         super().validate()
         if not self.variants or not set(self.variants) <= set(VARIANTS):
             self.reject("variants", "some of " + ", ".join(VARIANTS))
+        if self.our_tokens > self.tokens:
+            self.reject("our_tokens", f"0 to {self.tokens} (tokens), since only the rival's bits are looked for")
         if not self.rates:
             self.reject("rates", "one number or more, as in --rates 1 3")
 
@@ -130,7 +134,7 @@ class Rival(OneModel):
 
     def _rivals(self, seed: int) -> list[Trial]:
         """The published recipe in every variant and at every rate."""
-        at = log_spaced(self.tokens / 2 ** (self.ladder - 1), self.tokens, self.points)
+        at = log_spaced(self._budgets()[0], self.tokens, self.points)
         return [
             Trial(
                 f"{variant}, rate x{times:g}", self.rival, seed, self.tokens, self._published(variant, times), self.model,
@@ -160,14 +164,17 @@ class Rival(OneModel):
     def _ladder(self, role: str, seed: int) -> list[Trial]:
         """Our recipe on one of the sources, for every budget."""
         source = {ROLES[1]: self.rival, ROLES[2]: self.chains, ROLES[3]: self.source}[role]
-        budgets = [self.tokens // 2**k for k in reversed(range(self.ladder))]
         return [
             Trial(
                 role, source, seed, budget, self.recipe, self.model, self.length, (),
                 self._block_rows(budget) if source is self.rival else None,
             )
-            for budget in budgets
+            for budget in self._budgets()
         ]  # fmt: skip
+
+    def _budgets(self) -> list[int]:
+        """Tokens of the runs of our recipe, ascending."""
+        return [max(1, (self.our_tokens or self.tokens) // 2**k) for k in reversed(range(self.ladder))]
 
     def _block_rows(self, tokens: int) -> int:
         return max(256, min(BLOCK_ROWS, -(-tokens // self.length)))
