@@ -101,6 +101,11 @@ def test_specs_are_read_from_one_line():
     assert split_text("a@p:x=1,y=(b:z=2,w=3)") == ("a", "p", {"x": "1", "y": "(b:z=2,w=3)"})
     mixture = sources.get("mixture:sources=(uniform:alphabet_size=4,pointwise),shares=2/1")
     assert mixture == Mixture(sources=(Uniform(alphabet_size=4), Pointwise()), shares=(2, 1))
+    several = sources.get(
+        "mixture:sources=(noisy:substitution=0.1,source=(uniform:alphabet_size=4),pointwise),shares=2/1"
+    )
+    assert [source.name for source in several.sources] == ["noisy", "pointwise"]  # a spec keeps its own commas
+    assert several.sources[0].source == Uniform(alphabet_size=4)
 
 
 def test_specs_survive_json():

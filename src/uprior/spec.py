@@ -220,6 +220,21 @@ def _split_commas(text: str) -> list[str]:
     return [p for p in [*parts, current] if p.strip()]
 
 
+def _rejoined(parts: list[str]) -> list[str]:
+    """Specs that were split at their own commas, whole again: what begins with ``field=`` belongs to the spec before it.
+
+    >>> _rejoined(["set:a=1", "b=(x:c=2)", "dyck"])
+    ['set:a=1,b=(x:c=2)', 'dyck']
+    """
+    whole: list[str] = []
+    for part in parts:
+        if whole and part.partition("=")[0].strip().isidentifier() and "=" in part:
+            whole[-1] += "," + part
+        else:
+            whole.append(part)
+    return whole
+
+
 def from_options(
     cls: type[Spec], options: Mapping[str, str | list[str]], preset: str | None, parse_nested: Callable[[str], Spec]
 ) -> Spec:
@@ -255,7 +270,10 @@ def _read(text: str, hint: Any, parse_nested: Callable[[str], Spec]) -> Any:
         if args[0] is str and not bracketed:
             return (text,)  # a path or a corpus, which may hold commas and slashes
         inner = text[1:-1] if bracketed else text.replace("/", ",")
-        return tuple(_read(part, args[0], parse_nested) for part in _split_commas(inner))
+        parts = _split_commas(inner)
+        if isinstance(args[0], type) and issubclass(args[0], Spec):
+            parts = _rejoined(parts)
+        return tuple(_read(part, args[0], parse_nested) for part in parts)
     if origin in (typing.Union, types.UnionType):
         if type(None) in args and text.lower() == "none":
             return None
