@@ -43,7 +43,7 @@ class Reporter:
         if self.show and (now - self.printed >= self.between or done == self.total):
             self.printed = now
             left = (now - self.started) / max(1, done - self.first) * (self.total - done)
-            _write(f"{self.title}  {done}/{self.total}  {numbers}  left {_clock(left)}")
+            _write(f"{self.title}  {done}/{self.total}  {numbers}  left {clock(left)}")
 
     def say(self, text: str) -> None:
         """One line above the bar."""
@@ -69,7 +69,12 @@ def _write(line: str) -> None:
     sys.stderr.flush()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A time to read.
+
+    >>> clock(75), clock(3725)
+    ('1:15', '1:02:05')
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from uprior.files import read_lines
 from uprior.models.folder import load_model, save_model
 from uprior.models.presets import flops_per_token
 from uprior.models.sizes import build
+from uprior.progress import clock
 from uprior.rng import digest
 from uprior.studies._arms import Arm, Carried, Given, Model, Record, Stage, WarmUp
 from uprior.studies._compute import generation_flops_per_token
@@ -27,6 +29,9 @@ from uprior.transfer import Table, compose, freeze, same_statistics, shuffled_we
 
 # The seed of trials of learning rates: no reported one.
 TUNING = 1 << 20
+WARM_UP = "warm-up"
+# Seconds; a run that took less was read back, and says nothing about how long others take.
+READ_BACK = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,15 +54,22 @@ class Laboratory:
         """
         records: list[Record] = []
         number, total = 0, len(arms) * len(stages) * len(seeds)
+        made, spent = 0, 0.0
         for seed in seeds:
             for stage in stages:
                 for arm in arms:
+                    start = time.monotonic()
                     found = self.run(arm, stage, seed)
+                    seconds = time.monotonic() - start
                     records += found
                     number += 1
                     value = [r for r in found if r.get("file", stage.name) == stage.name][-1][stage.metric]
+                    left = ""
+                    if seconds > READ_BACK:
+                        made, spent = made + 1, spent + seconds
+                        left = f", {clock(seconds)}; about {clock(spent / made * (total - number))} left"
                     sys.stderr.write(
-                        f"{number} of {total}: {stage.name}, {arm.name}, seed {seed}: {stage.metric} {value:.4f}\n"
+                        f"{number} of {total}: {stage.name}, {arm.name}, seed {seed}: {stage.metric} {value:.4f}{left}\n"
                     )
         return records
 
@@ -89,11 +101,14 @@ class Laboratory:
             return rates[0]
         found = {}
         for rate in rates:
+            start = time.monotonic()
             folder = self._stage(
                 arm, stage, TUNING, rate, lambda model, _: [{"chosen_by": stage.choose(model)}],
                 frozenset({_steps(arm, stage)}),
             )  # fmt: skip
             found[rate] = next(l["chosen_by"] for l in read_lines(folder / "log.jsonl") if l["event"] == "eval")
+            if time.monotonic() - start > READ_BACK:
+                sys.stderr.write(f"trial: {stage.name}, {arm.name}, learning rate {rate:g}: {found[rate]:.4f}\n")
         return min(found, key=found.__getitem__)
 
     def model(self, arm: Arm, stage: Stage, seed: int) -> Any:
@@ -107,7 +122,7 @@ class Laboratory:
         table = None
         if arm.carried:
             given = {
-                f"warm-up {number}" if len(arm.carried) > 1 else "": (
+                f"{WARM_UP} {number}" if len(arm.carried) > 1 else "": (
                     self.warmed(one, stage.model, seed, arm.plain),
                     one.parts,
                 )
@@ -155,7 +170,7 @@ class Laboratory:
                 save_model(trained, kept_at(run, step))
             return [{"distance": _distance(trained, self._fresh(own, seed, plain=plain))}]
 
-        title = f"warm-up {warm_up.data.name}"
+        title = f"{WARM_UP} {warm_up.data.name}"
         run = self._folder(title, config)
         return self._fit(
             title, config, _stream_of(warm_up, seed), warm_up.training, lambda: self._fresh(own, seed, plain=plain),
@@ -200,7 +215,7 @@ class Laboratory:
         run = self._folder(title, config)
         if (run / "model").exists():
             return run
-        model = make()
+        start, model = time.monotonic(), make()
         stream.patience = PATIENCE
         run.mkdir(parents=True, exist_ok=True)
         open_run(run, config)
@@ -211,6 +226,8 @@ class Laboratory:
         if not result.finished:
             raise KeyboardInterrupt
         remove_checkpoints(run)
+        if title.startswith(WARM_UP):
+            sys.stderr.write(f"{title}, seed {config['seed']}: {clock(time.monotonic() - start)}\n")
         return run
 
     def _folder(self, title: str, config: Record) -> Path:
