@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,6 +181,33 @@ def test_only_a_model_that_began_fresh_is_said_to_have_seen_no_real_data(home, t
     card = (ship("on", tmp_path / "mine") / CARD).read_text()
     assert "no real data" not in card and "what they had seen before is not recorded" in card
     assert "| seed | 3 (data), 0 (training) |" in card
+
+
+def test_a_run_that_went_on_from_a_shipped_model_carries_its_recipe(run, home, capsys, monkeypatch):
+    ship(run, home / "mine", command="uprior pretrain --steps 3 --out runs/mine")
+    words = "pretrain --model mine --source pointwise --out on --steps 2 --context 128 --batch-size 2 --evaluations 0 --quiet"
+    monkeypatch.setattr(sys, "argv", ["uprior", *words.split()])  # what is recorded
+    assert command(capsys, *words.split())[0] == 0
+    out = ship("on", home / "longer" / "mine")
+    recipe, card = json.loads((out / RECIPE).read_text()), (out / CARD).read_text()
+    assert load_model(out).config.max_position_embeddings == 128
+    assert recipe["before"]["name"] == "mine-start" and recipe["before"]["run"]["stream"]["length"] == 32
+    assert recipe["compute"]["tokens"] == 3 * 4 * 32 + 2 * 2 * 128
+    assert recipe["compute"]["training_flops"] == 6 * (2 * (4 * 32 * 32 + 3 * 32 * 96) + 256 * 32) * (384 + 512)
+    assert "has seen **no real data**" in card and "| tokens | 512 in 2 steps |" in card
+    assert "| began as | `mine-start`, 384 tokens of `pointwise" in card and "FLOPs (6 per parameter that" in card
+    making = card.split("## Making it again")[1].split("```")[1].splitlines()[1:]
+    assert making[:2] == [
+        "uprior pretrain --steps 3 --out runs/mine-start",
+        "uprior ship runs/mine-start --out mine-start",
+    ]
+    assert making[2].startswith("uprior pretrain --model mine-start ") and "--out runs/mine --steps 2" in making[2]
+    assert making[3] == "uprior ship runs/mine --out mine"
+    # weights that are not the named model's: nothing is known of them
+    damaged = json.loads((home / "on/config.json").read_text())
+    damaged["command"] = damaged["command"].replace("--model mine", "--model universal")
+    (home / "on/config.json").write_text(json.dumps(damaged))
+    assert "before" not in json.loads((ship("on", home / "other") / RECIPE).read_text())
 
 
 def records(name, **bits):

@@ -16,12 +16,14 @@ from uprior.models.folder import find_model, load_model, write_model
 from uprior.models.matching import MATCHING
 from uprior.models.mup import rescale_
 from uprior.models.presets import flops_per_token, fresh_like
+from uprior.models.shipped import shipped
 from uprior.sources._look import describe
 from uprior.studies._compute import generation_flops_per_token
 from uprior.train.enough import as_it_ended
 
 # What the package has room for: a model of six million parameters.
 MOST_BYTES = 12_000_000
+MODEL_OPTION = r"(--model[= ])(\S+)"
 RECIPE, CARD = "recipe.json", "README.md"
 
 
@@ -54,13 +56,19 @@ def ship(
     records = [line for path in scores for line in _records(Path(path))]
     if out.exists() and not ((out / RECIPE).exists() and (out / CHECKSUMS).exists()) and any(out.iterdir()):
         raise RunDirectoryError(f"{out} is not empty and holds no shipped model; choose another --out")
-    model = load_model(run)
+    model, name = load_model(run), out.resolve().name
+    seed = _start_seed(run, recorded)
+    before = _recipe_before(run, str(recorded.get("command") or ""), name) if seed is None else None
+    command = command or _made_portable(str(recorded.get("command") or ""), name)
+    if before:
+        command = re.sub(MODEL_OPTION, rf"\g<1>{before['name']}", command)
     recipe: dict[str, Any] = {
-        "name": out.resolve().name,
-        "command": command or _made_portable(str(recorded.get("command") or ""), out.resolve().name),
+        "name": name,
+        "command": command,
         "trained_on": machine,
-        "compute": _compute(model, recorded, run),
-        "start_seed": _start_seed(run, recorded),
+        "compute": _compute(model, recorded, run, before),
+        "start_seed": seed,
+        **({"before": before} if before else {}),
         "sha256": {
             "start/model.safetensors": _sha256(run / "start"),
             "model/model.safetensors": _sha256(find_model(run)),
@@ -89,25 +97,33 @@ def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
     name, run, compute = recipe["name"], recipe["run"], recipe["compute"]
     stream, training, generation = run["stream"], run["training"], compute["generation_flops"]
     seed = recipe["start_seed"]
-    lead, start = (_LEAD_FRESH, f", {seed} (step-0 weights)") if seed is not None else (_LEAD_OTHER, "")
+    before = recipe.get("before")
+    lead = _LEAD_OTHER if seed is None and not before else _LEAD_FRESH
+    start = "" if seed is None else f", {seed} (step-0 weights)"
+    both = ", of both runs" if before else ""
     facts = {
         "model": f"{run['model']['architecture']}, {run['model']['parameters']:,} parameters; id b is the byte b",
+        "began as": _described(before) if before else None,
         "first weights": _FIRST_WEIGHTS.get(run["model"]["config"].get("first_weights", "")),
         "source": f"`{describe(sources.revive(stream['source']))}` (version and every field in {RECIPE})",
         "seed": f"{stream['seed']} (data), {training.get('seed', 0)} (training){start}",
         "symbols to ids": stream["vocab"]["mapping"],
         "batches": f"{stream['batch_size']} rows of {stream['length']} tokens",
-        "tokens": f"{compute['tokens']:,} in {training['steps']:,} steps",
+        "tokens": f"{run['tokens']:,} in {training['steps']:,} steps",
         "optimiser": f"{training['optimizer']}, peak rate {training['learning_rate']:g}, schedule {training['schedule']}",
-        "training": f"{compute['training_flops']:.3g} FLOPs (6 per parameter that multiplies, and token)",
-        "writing the data": f"{generation:.3g} FLOPs (estimated from the source)" if generation else "not known",
-        "time": f"{compute['hours']:.2g} hours" if compute["hours"] else None,
+        "training": f"{compute['training_flops']:.3g} FLOPs (6 per parameter that multiplies, and token){both}",
+        "writing the data": f"{generation:.3g} FLOPs (estimated from the source){both}" if generation else "not known",
+        "time": f"{compute['hours']:.2g} hours{both}" if compute["hours"] else None,
         "trained on": recipe["trained_on"],
         "threads": run.get("threads"),
         "versions": ", ".join(f"{package} {version}" for package, version in (run.get("versions") or {}).items()),
         "commit": str(run.get("commit") or "").replace("+", ", and files changed since"),
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items() if value)
+    made = [*([before] if before else []), recipe]
+    commands = "\n".join(
+        f"{one['command'] or _NO_COMMAND}\nuprior ship runs/{one['name']} --out {one['name']}" for one in made
+    )
     digests = "\n".join(f"| `{file}` | `{digest}` |" for file, digest in recipe["sha256"].items())
     return f"""{_FRONT}
 # {name}
@@ -138,8 +154,7 @@ scores = uprior.evaluate(model, "mydata.txt")
 ## Making it again
 
 ```sh
-{recipe["command"] or "# the run recorded no command; its recipe is in recipe.json"}
-uprior ship runs/{name} --out {name}
+{commands}
 ```
 
 On the same processor, versions and number of threads the weights come out bit for bit; elsewhere every step sees the same samples
@@ -155,6 +170,16 @@ Apache-2.0. The training data was computed and is nobody's.
 """
 
 
+def _described(before: dict[str, Any]) -> str:
+    """The run before, in a line of the card's table."""
+    run, spent = before["run"], before["compute"]
+    return (
+        f"`{before['name']}`, {spent['tokens']:,} tokens of `{describe(sources.revive(run['stream']['source']))}` in rows of "
+        f"{run['stream']['length']}: {before['sha256']['model.safetensors'][:12]} (its own recipe in {RECIPE})"
+    )
+
+
+_NO_COMMAND = "# the run recorded no command; its recipe is in recipe.json"
 _FIRST_WEIGHTS = {MATCHING: "random rotations that look up what followed similar contexts (uprior/models/matching.py)"}
 _LEAD_FRESH = (
     "A causal transformer over bytes that has seen **no real data**: from fresh weights it was trained on what random\n"
@@ -210,20 +235,46 @@ def _start_seed(run: Path, recorded: dict[str, Any]) -> int | None:
     return None
 
 
-def _compute(model: Any, recorded: dict[str, Any], run: Path) -> dict[str, Any]:
-    """Tokens, FLOPs of training and of writing the data, and hours where the run timed its steps."""
+def _recipe_before(run: Path, command: str, name: str) -> dict[str, Any] | None:
+    """The recipe of the shipped model that the run began with, found by its command's --model and known by its weights.
+
+    None where there is none. It goes by another name than the run's model, since both are needed to make that again.
+    """
+    import torch
+
+    named = re.search(MODEL_OPTION, command)
+    folder = (shipped().get(named[2]) or Path(named[2])) if named else None
+    if folder is None or not (folder / RECIPE).exists():
+        return None
+    pairs = zip(load_model(folder).parameters(), load_model(run / "start").parameters(), strict=True)
+    if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
+        return None
+    recipe: dict[str, Any] = json.loads((folder / RECIPE).read_text("utf-8"))
+    if recipe["name"] == name:
+        recipe["name"] = f"{name}-start"
+        recipe["command"] = _made_portable(recipe["command"], recipe["name"])
+    return recipe
+
+
+def _compute(model: Any, recorded: dict[str, Any], run: Path, before: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Tokens, FLOPs of training and of writing the data, and hours where the run timed its steps; of both runs, if ``before``."""
     stream, tokens = recorded["stream"], int(recorded["tokens"])
     try:
         per_token = generation_flops_per_token(sources.revive(stream["source"]), length=stream["length"])
     except SpecError:  # a neural source of somebody's own
         per_token = None
     seconds = sum(line.get("seconds", 0.0) for line in read_lines(run / "timing.jsonl"))
-    return {
+    spent: dict[str, Any] = {
         "tokens": tokens,
         "training_flops": flops_per_token(model) * tokens,
         "generation_flops": None if per_token is None else round(per_token * tokens),
         "hours": round(seconds / 3600, 3),
     }
+    if before is None:
+        return spent
+    earlier = before["compute"]
+    known = {key: value for key, value in spent.items() if value is not None and earlier[key] is not None}
+    return spent | dict.fromkeys(spent) | {key: value + earlier[key] for key, value in known.items()}
 
 
 def _sha256(folder: Path) -> str:
