@@ -33,7 +33,7 @@ from uprior.sources.uniform import Uniform
 from uprior.summary import summarise
 from uprior.train.enough import as_it_ended
 from uprior.train.loop import fit, remove_checkpoints
-from uprior.train.settings import Training
+from uprior.train.settings import Training, rising_steps
 from uprior.train.threads import recorded_threads, threads_of_run
 
 DESCRIPTIONS = {
@@ -161,7 +161,7 @@ class _Plan:
             steps=steps,
             learning_rate=learning_rate,
             schedule=self.schedule,
-            warmup_steps=max(1, min(20, self.steps // 10)),
+            warmup_steps=rising_steps(self.steps),
         )
 
     def evaluate_at(self, steps: int) -> frozenset[int]:

@@ -19,7 +19,7 @@ from uprior.studies._compute import wrapped_by
 from uprior.studies._short_runs import CPU_TOKENS, Panel, window_nats
 from uprior.train.hardware import resolve_precision
 from uprior.train.scorer import Scorer
-from uprior.train.settings import Training
+from uprior.train.settings import Training, rising_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class RealBudget:
 
 
 def byte_stage(name: str, text: str, model: Model, budget: RealBudget) -> Stage:
-    """The stage on a corpus given as text: a twentieth of the steps to raise the rate, then a cosine down to a tenth of it.
+    """The stage on a corpus given as text: the rate rises (``rising_steps``), then a cosine takes it down to a tenth.
 
     Measured in bits per byte on fixed windows of the test split; rates are chosen on as many of the validation split.
     """
@@ -64,7 +64,7 @@ def byte_stage(name: str, text: str, model: Model, budget: RealBudget) -> Stage:
         Training(
             steps=steps,
             schedule="cosine",
-            warmup_steps=max(1, steps // 20),
+            warmup_steps=rising_steps(steps),
             weight_decay=budget.weight_decay,
             checkpoint_every=max(100, steps // 5),
         ),

@@ -67,3 +67,15 @@ class Training(Spec):
         decay_steps = max(1, round(self.steps * self.decay_share))
         left = min(1.0, (self.steps - step) / decay_steps)
         return self.learning_rate * (self.final_share + (1 - self.final_share) * left)
+
+
+def rising_steps(steps: int) -> int:
+    """Over how many of a real stage's steps its rate rises: 40, or a third of a short stage.
+
+    AdamW's first steps are as large as its rate in every weight, whatever the gradients say; its variance is an average over 20
+    steps (beta2 0.95). A prior that meets real data at full rate is destroyed within two steps (docs/LOG.md).
+
+    >>> rising_steps(1000), rising_steps(30), rising_steps(1)
+    (40, 10, 1)
+    """
+    return max(1, min(40, steps // 3))
