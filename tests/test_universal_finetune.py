@@ -193,7 +193,10 @@ def test_published_claims_are_judged_one_by_one() -> None:
 
 def test_rates_at_an_end_of_the_trials_are_told() -> None:
     text = tuning(made(), {SCRATCH: 1e-3, PLAIN: 1e-2, PRIOR: 1e-3})
-    assert text.endswith("perhaps not the best there is: scratch, all weights random.") and "split of a" in text
+    assert (
+        "perhaps not the best there is: scratch, all weights random. A rate rises over " in text
+        and "split of a" in text
+    )
     assert "perhaps" not in tuning(made(), dict.fromkeys((SCRATCH, PLAIN, PRIOR), 1e-3))
 
 
