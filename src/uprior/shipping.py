@@ -120,6 +120,7 @@ def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
         "commit": str(run.get("commit") or "").replace("+", ", and files changed since"),
     }
     rows = "\n".join(f"| {key} | {value} |" for key, value in facts.items() if value)
+    longest = run["model"]["config"].get("max_position_embeddings") or stream["length"]
     made = [*([before] if before else []), recipe]
     commands = "\n".join(
         f"{one['command'] or _NO_COMMAND}\nuprior ship runs/{one['name']} --out {one['name']}" for one in made
@@ -129,8 +130,8 @@ def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
 # {name}
 
 {lead}
-It predicts unseen files by what it finds in the few hundred bytes before, and is a start for training on little data. It was
-taught no language and no facts, so it is of no use for writing text.
+It predicts unseen files by what it finds in the bytes before, up to {longest:,} of them, and is a start for training on little
+data. It was taught no language and no facts, so it is of no use for writing text.
 
 ```python
 import uprior

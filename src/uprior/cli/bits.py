@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uprior.report.surprise import Spot
 
 # Attention's work grows with the square of the window; of models that read more, so much is used.
-MOST_CONTEXT = 1024
+MOST_CONTEXT = 2048
 PLOT_ROWS, MOST_COLUMNS = 9, 120
 
 
