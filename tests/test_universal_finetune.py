@@ -195,7 +195,7 @@ def test_rates_at_an_end_of_the_trials_are_told() -> None:
     text = tuning(made(), {SCRATCH: 1e-3, PLAIN: 1e-2, PRIOR: 1e-3})
     assert (
         "perhaps not the best there is: scratch, all weights random. A rate rises over " in text
-        and "split of a" in text
+        and "splits of a" in text
     )
     assert "perhaps" not in tuning(made(), dict.fromkeys((SCRATCH, PLAIN, PRIOR), 1e-3))
 

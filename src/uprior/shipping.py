@@ -131,7 +131,8 @@ def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
 
 {lead}
 It predicts unseen files by what it finds in the bytes before, up to {longest:,} of them, and is a start for training on little
-data. It was taught no language and no facts, so it is of no use for writing text.
+data (raise the learning rate over 40 steps or so: at full rate AdamW undoes what was learnt within two). It was taught no
+language and no facts, so it is of no use for writing text.
 
 ```python
 import uprior

@@ -65,7 +65,8 @@ def tuning(summary: Named, rates: Mapping[str, float]) -> str:
     at_edge = f" At an end of what was tried, so perhaps not the best there is: {_listed(edge)}." if edge else ""
     return (
         f"Rates: {', '.join(f'{rate:g}' for rate in tried)} for every arm, each for the whole stage, on a seed of its own; "
-        f"chosen on the validation split of {study['corpora'][0]} and used on all corpora, to save trials; {controls}.{at_edge} "
+        f"chosen on the validation splits of {' and '.join(study['corpora'][:2])}, in the mean, and used on all corpora, to save "
+        f"trials; {controls}.{at_edge} "
         f"A rate rises over {rising_steps(summary['sizes']['steps'])} of {summary['sizes']['steps']} steps, then a cosine takes "
         "it down to a tenth."
     )

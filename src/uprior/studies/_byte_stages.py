@@ -21,6 +21,9 @@ from uprior.train.hardware import resolve_precision
 from uprior.train.scorer import Scorer
 from uprior.train.settings import Training, rising_steps
 
+# Windows of the validation split that a rate is chosen on, where there are so many: a trial looks at them once.
+CHOSEN_ON = 64
+
 
 @dataclasses.dataclass(frozen=True)
 class RealBudget:
@@ -45,12 +48,14 @@ class RealBudget:
 def byte_stage(name: str, text: str, model: Model, budget: RealBudget) -> Stage:
     """The stage on a corpus given as text: the rate rises (``rising_steps``), then a cosine takes it down to a tenth.
 
-    Measured in bits per byte on fixed windows of the test split; rates are chosen on as many of the validation split.
+    Measured in bits per byte on fixed windows of the test split; rates are chosen on windows of the validation split.
     """
     corpus = corpora.get(text)
     context, steps = model.context, budget.steps(model.context)
     panel = Panel({name: text}, context=context, positions=budget.positions)
-    validation = corpus.windows("validation", budget.positions, context, "rates are chosen on")
+    possible = corpora.possible_windows(corpus.data("validation").size, context, corpus.align)
+    chosen_on = max(budget.positions, min(CHOSEN_ON, possible))
+    validation = corpus.windows("validation", chosen_on, context, "rates are chosen on")
     limit = budget.limit_bytes or None
 
     def stream(seed: int) -> CorpusStream:

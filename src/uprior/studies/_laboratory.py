@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from uprior.corpora import Corpus
@@ -96,20 +97,27 @@ class Laboratory:
 
     def rate(self, arm: Arm, stage: Stage) -> float:
         """The learning rate that ``stage.choose`` found best for this arm, each tried for the whole stage."""
+        return self.rate_on(arm, (stage,))
+
+    def rate_on(self, arm: Arm, stages: Sequence[Stage]) -> float:
+        """The same over several stages, in the mean."""
         rates = arm.rates or self.rates
         if len(rates) == 1:
             return rates[0]
-        found = {}
-        for rate in rates:
-            start = time.monotonic()
-            folder = self._stage(
-                arm, stage, TUNING, rate, lambda model, _: [{"chosen_by": stage.choose(model)}],
-                frozenset({_steps(arm, stage)}),
-            )  # fmt: skip
-            found[rate] = next(l["chosen_by"] for l in read_lines(folder / "log.jsonl") if l["event"] == "eval")
-            if time.monotonic() - start > READ_BACK:
-                sys.stderr.write(f"trial: {stage.name}, {arm.name}, learning rate {rate:g}: {found[rate]:.4f}\n")
+        found = {rate: fmean(self._tried(arm, stage, rate) for stage in stages) for rate in rates}
         return min(found, key=found.__getitem__)
+
+    def _tried(self, arm: Arm, stage: Stage, rate: float) -> float:
+        """What ``stage.choose`` says of a trial of one rate."""
+        start = time.monotonic()
+        folder = self._stage(
+            arm, stage, TUNING, rate, lambda model, _: [{"chosen_by": stage.choose(model)}],
+            frozenset({_steps(arm, stage)}),
+        )  # fmt: skip
+        found = next(line["chosen_by"] for line in read_lines(folder / "log.jsonl") if line["event"] == "eval")
+        if time.monotonic() - start > READ_BACK:
+            sys.stderr.write(f"trial: {stage.name}, {arm.name}, learning rate {rate:g}: {found:.4f}\n")
+        return float(found)
 
     def model(self, arm: Arm, stage: Stage, seed: int) -> Any:
         """The trained model of a run that ``run`` has done."""
