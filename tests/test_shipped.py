@@ -203,6 +203,8 @@ def test_a_run_that_went_on_from_a_shipped_model_carries_its_recipe(run, home, c
     ]
     assert making[2].startswith("uprior pretrain --model mine-start ") and "--out runs/mine --steps 2" in making[2]
     assert making[3] == "uprior ship runs/mine --out mine"
+    shutil.rmtree(home / "mine")  # what it began as is gone: known from the time before
+    assert json.loads((ship("on", out) / RECIPE).read_text()) == recipe
     # weights that are not the named model's: nothing is known of them
     damaged = json.loads((home / "on/config.json").read_text())
     damaged["command"] = damaged["command"].replace("--model mine", "--model universal")

@@ -58,7 +58,7 @@ def ship(
         raise RunDirectoryError(f"{out} is not empty and holds no shipped model; choose another --out")
     model, name = load_model(run), out.resolve().name
     seed = _start_seed(run, recorded)
-    before = _recipe_before(run, str(recorded.get("command") or ""), name) if seed is None else None
+    before = _recipe_before(run, str(recorded.get("command") or ""), out) if seed is None else None
     command = command or _made_portable(str(recorded.get("command") or ""), name)
     if before:
         command = re.sub(MODEL_OPTION, rf"\g<1>{before['name']}", command)
@@ -237,13 +237,18 @@ def _start_seed(run: Path, recorded: dict[str, Any]) -> int | None:
     return None
 
 
-def _recipe_before(run: Path, command: str, name: str) -> dict[str, Any] | None:
+def _recipe_before(run: Path, command: str, out: Path) -> dict[str, Any] | None:
     """The recipe of the shipped model that the run began with, found by its command's --model and known by its weights.
 
-    None where there is none. It goes by another name than the run's model, since both are needed to make that again.
+    Or the one that ``out`` has of it, from an earlier time: the model may since have taken its start's place. None where there is
+    none. It goes by another name than the run's model, since both are needed to make that again.
     """
     import torch
 
+    name, told = out.resolve().name, out / RECIPE
+    known: dict[str, Any] = json.loads(told.read_text("utf-8")) if told.exists() else {}
+    if "before" in known and known["sha256"]["start/model.safetensors"] == _sha256(run / "start"):
+        return dict(known["before"])
     named = re.search(MODEL_OPTION, command)
     folder = (shipped().get(named[2]) or Path(named[2])) if named else None
     if folder is None or not (folder / RECIPE).exists():
