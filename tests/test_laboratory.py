@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,19 @@ from uprior import corpora, sources
 from uprior.data.stream import CorpusStream
 from uprior.files import read_lines
 from uprior.models.presets import flops_per_token
-from uprior.studies._arms import BLOCKS, EVERYTHING, SCRATCH, Arm, Carried, Given, Model, Stage, WarmUp, controls_of
+from uprior.studies._arms import (
+    BLOCKS,
+    EVERYTHING,
+    SCRATCH,
+    Arm,
+    Carried,
+    Given,
+    Model,
+    Record,
+    Stage,
+    WarmUp,
+    controls_of,
+)
 from uprior.studies._laboratory import TUNING, Laboratory
 from uprior.studies._short_runs import Panel
 from uprior.train.settings import Training
@@ -149,6 +163,23 @@ def test_stopped_and_asked_again_it_gives_the_same_digits(tmp_path: Path, stage:
     untouched = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("log.jsonl")}
     assert again.records(arms, [stage], [0]) == expected
     assert untouched == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("log.jsonl")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_in_the_last_step_of_a_run_ends_the_study_all_the_same(
+    tmp_path: Path, stage: Stage, number: signal.Signals
+) -> None:
+    def measure(model: Any, step: int) -> list[Record]:
+        if step == stage.training.steps and not list(tmp_path.glob("*/model")):
+            os.kill(os.getpid(), number)
+        return stage.measure(model, step)
+
+    laboratory, asked = Laboratory(tmp_path, (1e-3,), show=False), dataclasses.replace(stage, measure=measure)
+    with pytest.raises(KeyboardInterrupt):
+        laboratory.records([SCRATCH], [asked], [0, 1])
+    (done,) = tmp_path.glob("*/model")  # the run it came in is whole, and the next did not begin
+    assert not (done.parent / "checkpoints").exists() and len(list(tmp_path.iterdir())) == 1
+    assert {record["seed"] for record in laboratory.records([SCRATCH], [asked], [0, 1])} == {0, 1}
 
 
 def test_rates_are_chosen_by_trials_on_a_seed_of_their_own(tmp_path: Path, stage: Stage) -> None:

@@ -49,7 +49,7 @@ class Demo(Study):
             evaluations=7,
             positions=200,
         )
-        if not result.finished:
+        if result.stopped:
             raise KeyboardInterrupt
         compare(
             warm,

@@ -42,11 +42,15 @@ Evaluate = Callable[[Any, int], list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage came to: steps done, last loss in nats, and whether it reached its end."""
+    """What a stage came to: steps done, last loss in nats, whether it reached its end, and whether it was asked to stop.
+
+    Both may be: a stop that was asked for in the last step is still meant for what would come next.
+    """
 
     steps: int
     loss_nats: float
     finished: bool
+    stopped: bool = False
 
 
 def fit(
@@ -141,7 +145,8 @@ def fit(
                 reporter.say(f"enough after step {step} of {training.steps}: the last doubling brought a tenth or less")
             elif stopping and step < training.steps:
                 reporter.say(f"stopped after step {step} of {training.steps}, saved; type the same command to go on")
-                return Result(step, last.loss_nats, finished=False)
+                return Result(step, last.loss_nats, finished=False, stopped=True)
+        stopped = group.any(stop.is_set())
     model.eval()
     if spread.way == "fsdp":
         from uprior.train.sharded import save_sharded_model
@@ -149,7 +154,7 @@ def fit(
         save_sharded_model(model, run / "model", group)
     else:
         group.first(lambda: save_model(model, run / "model"))
-    return Result(step, group.first(lambda: last_loss(run)), finished=True)
+    return Result(step, group.first(lambda: last_loss(run)), finished=True, stopped=stopped)
 
 
 def _prepare(model: Any, stream: BatchStream, training: Training, group: Group, parallel: str) -> Spread:
@@ -218,6 +223,14 @@ def _above_floor(batch: Batch, nats: np.ndarray[Any, np.dtype[np.float32]]) -> t
     known = batch.scored[:, 1:] & np.isfinite(batch.floor_nats[:, 1:])
     above = (nats - batch.floor_nats[:, 1:])[known]
     return float(above.sum(dtype=np.float64)), float(above.size)
+
+
+def closed(result: Result, run: Path) -> None:
+    """What a study does after each run: a finished one keeps no checkpoints. KeyboardInterrupt where a stop was asked for."""
+    if result.finished:
+        remove_checkpoints(run)
+    if result.stopped or not result.finished:
+        raise KeyboardInterrupt  # what there is was saved; the same command goes on
 
 
 def remove_checkpoints(run: Path) -> None:
