@@ -291,7 +291,7 @@ def test_the_demo_shows_what_is_shipped(home, checkpoints, monkeypatch):
 
     def pretrain(*_, **options):
         given.update(options)
-        return type("Stopped", (), {"finished": False})
+        return type("Stopped", (), {"finished": False, "stopped": True})
 
     monkeypatch.setattr("uprior.studies.demo.pretrain", pretrain)
     with pytest.raises(KeyboardInterrupt):
