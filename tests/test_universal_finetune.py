@@ -104,6 +104,7 @@ def made(**changes: Any) -> dict[str, Any]:
     return {
         "study": {"corpora": corpora, "control_corpora": ["a"], "rates": [1e-4, 1e-3, 1e-2], "budget": "minutes", "rows": 16},
         "sizes": {"steps": 60},
+        "trial_corpora": ["a"],
         "arms": [SCRATCH, PLAIN, PRIOR],
         "differences": [
             {"arm": arm, "stage": stage, "difference": gap, "value": 4.0 + gap}

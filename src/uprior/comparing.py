@@ -32,7 +32,7 @@ from uprior.rng import digest
 from uprior.sources.uniform import Uniform
 from uprior.summary import summarise
 from uprior.train.enough import as_it_ended
-from uprior.train.loop import closed, fit
+from uprior.train.loop import close_run, fit
 from uprior.train.settings import Training, rising_steps
 from uprior.train.threads import recorded_threads, threads_of_run
 
@@ -292,8 +292,7 @@ class _Runner:
 
     def _fit(self, model: Any, stream: Any, training: Training, folder: Path, **options: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        result = fit(model, stream, training, folder, show=self.plan.show, **options)
-        closed(result, folder)
+        close_run(fit(model, stream, training, folder, show=self.plan.show, **options), folder)
 
     def _public(
         self, arm: Arm, seed: int, curves: dict[tuple[str, int], list[dict[str, Any]]], rates: dict[str, float]

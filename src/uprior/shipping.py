@@ -224,17 +224,22 @@ def _made_portable(command: str, name: str) -> str:
 
 def _start_seed(run: Path, recorded: dict[str, Any]) -> int | None:
     """The seed that gives a fresh model the run's step-0 weights; None where none of the recorded seeds does."""
-    import torch
-
     training, start = recorded["training"], load_model(run / "start")
     for seed in dict.fromkeys((recorded["stream"]["seed"], training.get("seed", 0), 0)):
         fresh = fresh_like(start, seed=seed)
         if training.get("base_width"):
             rescale_(fresh, training["base_width"], base_head_size=training.get("base_head_size", 0))
-        pairs = zip(fresh.parameters(), start.parameters(), strict=True)
-        if all(torch.equal(mine, recorded_one) for mine, recorded_one in pairs):
+        if _same_weights(fresh, start):
             return int(seed)
     return None
+
+
+def _same_weights(one: Any, other: Any) -> bool:
+    """Are all parameters of two models the same, bit for bit?"""
+    import torch
+
+    mine, theirs = list(one.parameters()), list(other.parameters())
+    return len(mine) == len(theirs) and all(map(torch.equal, mine, theirs))
 
 
 def _recipe_before(run: Path, command: str, out: Path) -> dict[str, Any] | None:
@@ -243,8 +248,6 @@ def _recipe_before(run: Path, command: str, out: Path) -> dict[str, Any] | None:
     Or the one that ``out`` has of it, from an earlier time: the model may since have taken its start's place. None where there is
     none. It goes by another name than the run's model, since both are needed to make that again.
     """
-    import torch
-
     name, told = out.resolve().name, out / RECIPE
     known: dict[str, Any] = json.loads(told.read_text("utf-8")) if told.exists() else {}
     if "before" in known and known["sha256"]["start/model.safetensors"] == _sha256(run / "start"):
@@ -253,8 +256,7 @@ def _recipe_before(run: Path, command: str, out: Path) -> dict[str, Any] | None:
     folder = (shipped().get(named[2]) or Path(named[2])) if named else None
     if folder is None or not (folder / RECIPE).exists():
         return None
-    pairs = zip(load_model(folder).parameters(), load_model(run / "start").parameters(), strict=True)
-    if not all(mine.shape == theirs.shape and torch.equal(mine, theirs) for mine, theirs in pairs):
+    if not _same_weights(load_model(folder), load_model(run / "start")):
         return None
     recipe: dict[str, Any] = json.loads((folder / RECIPE).read_text("utf-8"))
     if recipe["name"] == name:
@@ -281,7 +283,7 @@ def _compute(model: Any, recorded: dict[str, Any], run: Path, before: dict[str, 
         return spent
     earlier = before["compute"]
     known = {key: value for key, value in spent.items() if value is not None and earlier[key] is not None}
-    return spent | dict.fromkeys(spent) | {key: value + earlier[key] for key, value in known.items()}
+    return dict.fromkeys(spent) | {key: value + earlier[key] for key, value in known.items()}
 
 
 def _sha256(folder: Path) -> str:

@@ -63,9 +63,10 @@ def tuning(summary: Named, rates: Mapping[str, float]) -> str:
     )
     edge = [arm for arm in summary["arms"] if len(tried) > 1 and rates[arm] in (tried[0], tried[-1])]
     at_edge = f" At an end of what was tried, so perhaps not the best there is: {_listed(edge)}." if edge else ""
+    chosen_on = " and ".join(summary["trial_corpora"])
     return (
         f"Rates: {', '.join(f'{rate:g}' for rate in tried)} for every arm, each for the whole stage, on a seed of its own; "
-        f"chosen on the validation splits of {' and '.join(study['corpora'][:2])}, in the mean, and used on all corpora, to save "
+        f"chosen on the validation splits of {chosen_on}, in the mean, and used on all corpora, to save "
         f"trials; {controls}.{at_edge} "
         f"A rate rises over {rising_steps(summary['sizes']['steps'])} of {summary['sizes']['steps']} steps, then a cosine takes "
         "it down to a tenth."

@@ -23,7 +23,7 @@ from uprior.rng import digest
 from uprior.studies._arms import Arm, Carried, Given, Model, Record, Stage, WarmUp
 from uprior.studies._compute import generation_flops_per_token
 from uprior.studies._short_runs import PATIENCE, slug
-from uprior.train.loop import closed, fit
+from uprior.train.loop import close_run, fit
 from uprior.train.settings import Training
 from uprior.train.threads import recorded_threads, threads_of_run
 from uprior.transfer import Table, compose, freeze, same_statistics, shuffled_weights
@@ -231,7 +231,7 @@ class Laboratory:
             result = fit(
                 model, stream, training, run, evaluate=evaluate, evaluate_at=evaluate_at, title=title, show=self.show
             )
-        closed(result, run)
+        close_run(result, run)
         if title.startswith(WARM_UP):
             sys.stderr.write(f"{title}, seed {config['seed']}: {clock(time.monotonic() - start)}\n")
         return run

@@ -34,7 +34,7 @@ from uprior.studies import Study
 from uprior.studies._compute import generation_flops_per_token
 from uprior.studies._growing import GrowingStream, steps_for
 from uprior.train.hardware import resolve_precision
-from uprior.train.loop import closed, fit
+from uprior.train.loop import close_run, fit
 from uprior.train.scorer import Scorer
 from uprior.train.settings import Training
 from uprior.train.threads import recorded_threads, threads_of_run
@@ -235,7 +235,7 @@ def measured(trial: Trial, folder: Path, panel: Panel, *, show: bool = True) -> 
                 model, stream, training, run,
                 evaluate=panel.measure, evaluate_at=evaluate_at, title=f"{trial.arm}, seed {trial.seed}", show=show,
             )  # fmt: skip
-        closed(result, run)
+        close_run(result, run)
     per_token = generation_flops_per_token(trial.source, length=trial.length)
     return [
         {

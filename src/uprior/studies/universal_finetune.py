@@ -106,6 +106,7 @@ class UniversalFinetune(Study):
             write_records(out / "records.jsonl", records)
             summary = self._summary(records, arms, controls, list(sets), sizes) | {
                 "model": model,
+                "trial_corpora": list(self.corpora[:TRIAL_CORPORA]),
                 "carried": tables,
                 "run_seconds": seconds_of(out / "runs"),
             }

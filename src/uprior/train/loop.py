@@ -74,7 +74,7 @@ def fit(
     Goes on from the newest good checkpoint in ``run``, bit for bit as if never interrupted (same machine, same number of
     threads); of a finished run it only loads the weights. ``evaluate(model, step)`` is called at the steps of
     ``evaluate_at`` (0 is before training) and its records are logged. SIGINT, SIGTERM and SIGUSR1 (SLURM's
-    ``--signal=USR1@60``) end the run after the current step with a checkpoint, and ``Result.finished`` is False. A step whose
+    ``--signal=USR1@60``) end the run after the current step with a checkpoint, and ``Result.stopped`` is True. A step whose
     loss or gradient is not finite changes no weight; after ``training.skip_nonfinite`` of them TrainingError is raised, and the
     last good checkpoint stays.
 
@@ -225,7 +225,7 @@ def _above_floor(batch: Batch, nats: np.ndarray[Any, np.dtype[np.float32]]) -> t
     return float(above.sum(dtype=np.float64)), float(above.size)
 
 
-def closed(result: Result, run: Path) -> None:
+def close_run(result: Result, run: Path) -> None:
     """What a study does after each run: a finished one keeps no checkpoints. KeyboardInterrupt where a stop was asked for."""
     if result.finished:
         remove_checkpoints(run)
