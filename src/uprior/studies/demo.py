@@ -21,7 +21,7 @@ MODEL, CONTEXT = "256x2-matching", 256
 
 @dataclass(frozen=True)
 class Demo(Study):
-    """The main job in ten minutes on two cores: warm up on random computation, predict unseen real data, then learn it.
+    """The main job in ten to twenty minutes on two cores: warm up on random computation, predict unseen real data, then learn it.
 
     A 0.9 M-parameter Llama that begins by matching contexts sees 0.8 million tokens that random machines wrote, and is evaluated
     as it goes on the running interpreter's library source (and on ``eval``), none of which it is trained on, beside compressors
