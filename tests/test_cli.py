@@ -1,5 +1,6 @@
 """The command line as a user meets it: help, JSON for programs, and one clear line for every mistake."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from uprior import sources
+from uprior import sources, studies
 from uprior.cli import main
 from uprior.files import locked
 from uprior.models import build, save_model
@@ -173,6 +174,23 @@ def test_doctor_and_studies(capsys):
     assert "demo" in run(capsys, "run")[1]
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("show", "random_lstm@repository", "--help"), ("--compound-multiplier", "as published (True)", "@NAME: final-paper")),
+        (("show", "random_lstm", "-h"), ("as published (False)", "arXiv 2506.20057")),
+        (("show", "broken_sources:WrongType", "--help"), ("broken_sources:WrongType", "--png FILE")),
+        (("run", "search", "--help"), ("--rungs", "(1000000,3000000,9000000)", "Candidates are ``base``")),
+    ],
+)  # fmt: skip
+def test_help_after_a_name_tells_what_it_is_and_its_options(capsys, command, told):
+    status, out, _ = run(capsys, *command)
+    assert status == 0 and out.startswith(f"usage: uprior {command[0]}")
+    assert all(words in out for words in told)
+    fields = dataclasses.fields((studies if command[0] == "run" else sources).find(command[1].partition("@")[0]))
+    assert all(f"--{field.name.replace('_', '-')} " in out for field in fields)
+
+
 # ------------------------------------------------------------------ bad input: one line, status 2, nothing written
 
 
@@ -197,6 +215,8 @@ def mistakes(tmp_path: Path, warm: Path, text: Path):
     return [
         ("command", ("pretrian",), "did you mean 'pretrain'"),
         ("source", ("pretrain", "--source", "randm_lstm", *steps, *out), "did you mean 'random_lstm'"),
+        ("preset to ask about", ("show", "random_lstm@final", "--help"), "did you mean 'final-paper'"),
+        ("study to ask about", ("run", "serch", "--help"), "did you mean 'search'"),
         ("source to show", ("show", "unifrm"), "did you mean 'uniform'"),
         ("source to check", ("check", "no.such.module:Name"), "cannot import source"),
         ("model", ("pretrain", "--model", "lama-5m", *steps, *out), "did you mean 'llama-5m'"),

@@ -96,9 +96,16 @@ class Spec:
     @classmethod
     def preset(cls, name: str, **changes: Any) -> Self:
         """The spec with the values of a named preset, and these changes on top."""
-        if name not in cls.presets:
-            raise unknown_name(f"preset of {cls.name}", name, cls.presets)
-        return cls(**{**cls.presets[name], **changes})
+        return cls(**{**cls.values_of(name), **changes})
+
+    @classmethod
+    def values_of(cls, preset: str | None) -> Mapping[str, Any]:
+        """What a preset sets, or nothing for None. Raises UnknownNameError."""
+        if preset is None:
+            return {}
+        if preset not in cls.presets:
+            raise unknown_name(f"preset of {cls.name}", preset, cls.presets)
+        return cls.presets[preset]
 
     def replace(self, **changes: Any) -> Self:
         """The same spec with some fields changed."""
@@ -240,10 +247,7 @@ def from_options(
 ) -> Spec:
     """A spec from texts, each read as its field's annotated type; a list of texts is one item each of a field that is a tuple."""
     known = {f.name: f for f in dataclasses.fields(typing.cast(Any, cls))}
-    values: dict[str, Any] = {}
-    if preset is not None:
-        cls.preset(preset)  # a wrong preset is told before a wrong field
-        values |= cls.presets[preset]
+    values = dict(cls.values_of(preset))  # a wrong preset is told before a wrong field
     for key, text in options.items():
         field = key.replace("-", "_")
         if field not in known:

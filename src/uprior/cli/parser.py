@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from uprior.cli import benching, bits, catalogue, exporting, pairs, runs, shipping
+from uprior.cli.options import HelpWithFields
 from uprior.spec import whole_number
 
 Handler = Callable[[argparse.Namespace, dict[str, Any]], int]
@@ -35,7 +36,15 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
         field_options: str = "",
         under: Any = commands,
     ) -> argparse.ArgumentParser:
-        sub: argparse.ArgumentParser = under.add_parser(name, help=text, description=text)
+        sub: argparse.ArgumentParser = under.add_parser(name, help=text, description=text, add_help=not field_options)
+        if field_options:
+            sub.add_argument(
+                "-h",
+                "--help",
+                action=HelpWithFields,
+                nargs=0,
+                help=f"this help, with that of the {field_options} named before",
+            )
         sub.set_defaults(handler=handler, parser=sub, field_options=field_options)
         if as_json:
             sub.add_argument("--json", action="store_true", help="one JSON object per line, for programs")
@@ -46,7 +55,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     show = command(
         "show", catalogue.show, "rows of a source to look at, with its measures", as_json=True, field_options="source"
     )
-    show.epilog = "Further options are the source's own fields, as in: uprior show random_lstm --hidden 32"
+    epilog = "Further options are the {}'s own fields, as in: {}; uprior {} --help tells them"
+    show.epilog = epilog.format("source", "uprior show random_lstm --hidden 32", "show SOURCE")
     show.add_argument("source", help="name, name@preset, name:field=value,..., module:Class, or a .json file")
     show.add_argument("--rows", type=_count, default=12, help="rows to show (12)")
     show.add_argument("--length", type=_count, default=256, help="tokens per row (256)")
@@ -94,9 +104,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
 
     text = "a study of this package, by name; again: go on; without a name: which there are"
     run = command("run", runs.study, text, field_options="study")
-    run.epilog = (
-        "Further options are the study's own fields; uprior run shows them, as in: uprior run demo --eval FILE FILE"
-    )
+    run.epilog = epilog.format("study", "uprior run demo --eval FILE FILE", "run STUDY")
     run.add_argument("study", nargs="?", help="name of the study, or name@preset")
     run.add_argument("--out", type=Path, help="run directory (runs/STUDY)")
     _add_threads(run)

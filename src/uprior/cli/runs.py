@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from uprior.errors import SpecError
 from uprior.terminal import print_comparison, print_json, print_records, print_table
-
-if TYPE_CHECKING:
-    from uprior.studies import Study
 
 
 def pretrain(arguments: argparse.Namespace, _: dict[str, str]) -> int:
@@ -143,9 +138,7 @@ def study(arguments: argparse.Namespace, options: dict[str, str | list[str]]) ->
 
     if arguments.study is None:
         print_table(["study", "what it is"], [[e.name, e.summary] for e in studies.entries().values()], right=False)
-        for name in studies.entries():
-            print(f"\noptions of {name}")
-            print_table(["", ""], _field_rows(studies.find(name)), right=False)
+        print("\nwhat a study does and its options: uprior run STUDY --help")
         return 0
     study = studies.get(arguments.study, options)
     out = arguments.out or Path("runs") / study.name
@@ -154,16 +147,6 @@ def study(arguments: argparse.Namespace, options: dict[str, str | list[str]]) ->
     print_records(out)
     print(f"\npage: {out / 'report.html'}")
     return 0
-
-
-def _field_rows(study: type[Study]) -> list[list[str]]:
-    """Option, and its line of help with the default, of every field of a study."""
-    rows = []
-    for field in dataclasses.fields(study):
-        values = field.default if isinstance(field.default, tuple) else (field.default,)
-        default = ",".join(getattr(value, "name", str(value)) for value in values)
-        rows.append([f"  --{field.name.replace('_', '-')}", f"{field.metadata['text']} ({default or 'none'})"])
-    return rows
 
 
 def report(arguments: argparse.Namespace, _: dict[str, str]) -> int:
