@@ -11,12 +11,13 @@ import torch
 from process_server import start
 
 import uprior
-from uprior.comparing import _Plan, _recipe
+from uprior.comparing import _Plan
 from uprior.errors import CheckpointError, CorpusError, RunDirectoryError, SpecError, UnknownNameError
 from uprior.experiment import evaluation_steps
 from uprior.files import read_lines
 from uprior.models import lengthened, load_model
 from uprior.sources import Mixture, Pointwise, Uniform
+from uprior.warm_starts import warm_start
 
 SMALL = {"steps": 6, "evaluations": 2, "positions": 8, "show": False}
 
@@ -170,7 +171,7 @@ def test_scratch_and_matched_begin_with_the_same_weights_and_batches(study):
 
 
 def test_seeds_differ_in_weights_and_in_batches(study, warm):
-    plan = _Plan(_recipe(warm), _corpus(study), "", 2, 8, 4, (1e-3,), 3,
+    plan = _Plan(warm_start(warm, None), _corpus(study), "", 2, 8, 4, (1e-3,), 3,
                  "constant", 3, 8, None, False)  # fmt: skip
     assert set(plan.stream(0).hashes(0)).isdisjoint(plan.stream(1).hashes(0))
     zero = load_model(warm / "start").lm_head.weight
@@ -242,7 +243,7 @@ def test_compare_refuses_the_impossible_before_it_writes(warm, text, tmp_path, c
 
 
 def test_compare_wants_a_pretrain_run(warm, text, tmp_path):
-    with pytest.raises(CheckpointError, match="is not a uprior pretrain run"):
+    with pytest.raises(CheckpointError, match="has no recipe that says what it took"):
         uprior.compare(warm / "model", text, out=tmp_path / "c")
     with pytest.raises(CheckpointError, match="does not exist"):
         uprior.compare(tmp_path / "none", text, out=tmp_path / "c")

@@ -109,7 +109,7 @@ def test_mistakes_are_told_in_a_line(home, capsys):
     status, _, told = command(capsys, "pretrain", "--model", "univresal", "--steps", 1, "--out", "on")
     assert status == 2 and "did you mean 'universal'" in told
     status, _, told = command(capsys, "compare", "universal", "--data", "text", "--out", "compared")
-    assert status == 2 and "is a shipped model, without the step-0 weights" in told
+    assert status == 2 and "has no recipe that says what it took" in told
     assert sorted(path.name for path in home.iterdir()) == ["text"]
 
 

@@ -1,14 +1,7 @@
 """Does the warm-up help on this data? The warmed model against scratch and controls, paired, tuned, compute charged.
 
-Arms, all of one architecture, each seed from one step-0 weights file, on the same real batches in the same order:
-
-    scratch   real data from the step-0 weights
-    warmed    real data from the warmed-up weights
-    noise     the same warm-up spent on uniform noise: what the optimiser does without anything to learn
-    matched   scratch, with the warm-up's compute spent on more real steps
-
-Seed 0 takes the given run. Every further seed draws new step-0 weights and warms them up anew by the run's own recipe, so that
-intervals cover the whole procedure and not just the real stage.
+What is compared, a run whose warm-up every seed repeats or a shipped model, and with which arms, is in ``warm_starts``. All arms
+have one architecture, and those of a seed the same real batches in the same order.
 """
 
 from __future__ import annotations
@@ -21,36 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from uprior import corpora, evals, sources
-from uprior.data.stream import CorpusStream, Stream
-from uprior.errors import CheckpointError, SpecError
+from uprior import corpora, evals
+from uprior.data.stream import CorpusStream
+from uprior.errors import SpecError
 from uprior.experiment import evaluation_steps, open_run
 from uprior.files import locked, read_lines, write_text
-from uprior.models.folder import find_model, load_model, save_model
-from uprior.models.presets import flops_per_token, fresh_like
-from uprior.rng import digest
-from uprior.sources.uniform import Uniform
+from uprior.models.folder import load_model
 from uprior.summary import summarise
-from uprior.train.enough import as_it_ended
 from uprior.train.loop import close_run, fit
 from uprior.train.settings import Training, rising_steps
 from uprior.train.threads import recorded_threads, threads_of_run
-
-DESCRIPTIONS = {
-    "scratch": "real data from random weights",
-    "warmed": "real data from weights warmed up on the source",
-    "noise": "real data from weights warmed up on uniform noise",
-    "matched": "scratch, with the warm-up's compute spent on more real steps",
-}
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training: where seed s starts, what its warm-up cost, and for how many real steps it runs."""
-
-    name: str
-    warmup_tokens: int
-    steps: int
+from uprior.warm_starts import Arm, WarmStart, derived_seed, warm_start
 
 
 @dataclass(frozen=True)
@@ -74,47 +48,55 @@ def compare(
     *,
     out: str | Path | None = None,
     seeds: int = 2,
-    steps: int = 200,
-    batch_size: int = 16,
-    learning_rates: Sequence[float] = (1e-3, 3e-3),
+    steps: int | None = None,
+    batch_size: int | None = None,
+    context: int | None = None,
+    learning_rates: Sequence[float] | None = None,
     trial_steps: int | None = None,
-    schedule: str = "constant",
-    evaluations: int = 10,
-    positions: int = 256,
+    schedule: str | None = None,
+    evaluations: int | None = None,
+    positions: int | None = None,
     limit_bytes: int | None = None,
     show: bool = True,
 ) -> Comparison:
     """Train the warmed model and its rivals on real data and say what the warm-up bought. Called again, it goes on.
 
-    warm            the --out of a finished ``pretrain`` run
+    warm            the --out of a finished ``pretrain`` run; or a shipped model's name, or a folder that ``uprior ship`` wrote
     data            a corpus: name or path. Trained on its first 80 %, rates chosen on the next 10 %, reported on the last 10 %
-    seeds           2 or more; each is a whole new pair (see above)
-    steps           real optimiser steps per arm, of ``batch_size`` rows as long as the warm-up's
-    learning_rates  tried for ``trial_steps`` steps (default: all of ``steps``) in every arm alike; the best on validation
-                    data is used. Shorter trials are cheaper but favour rates that are too high (docs/LOG.md)
+    seeds           2 or more; each is a whole new pair, but for the weights of a shipped model
+    steps           real optimiser steps per arm (200; of a shipped model 60), of ``batch_size`` rows (16; 4)
+    context         bytes in a row: a run's own, and nothing else; of a shipped model 256
+    learning_rates  tried for ``trial_steps`` steps (default: all of ``steps``) in every arm alike; the best on validation data is
+                    used (1e-3, 3e-3; of a shipped model 3e-4 too). Shorter trials are cheaper but favour rates that are too high
+                    (docs/LOG.md)
+    schedule        of the rate (constant; of a shipped model cosine)
+    evaluations     of every curve (10; 6), on ``positions`` windows of the test split (256; 64)
     limit_bytes     train on only so much of the data
     """
-    warm = Path(warm)
+    begin = warm_start(warm, context)
+    usual = begin.usual
+    steps = usual.steps if steps is None else steps
     plan = _Plan(
-        _recipe(warm),
+        begin,
         corpora.get(data),
         data,
         seeds,
         steps,
-        batch_size,
-        tuple(learning_rates),
+        usual.batch_size if batch_size is None else batch_size,
+        tuple(usual.learning_rates if learning_rates is None else learning_rates),
         steps if trial_steps is None else trial_steps,
-        schedule,
-        evaluations,
-        positions,
+        schedule or usual.schedule,
+        usual.evaluations if evaluations is None else evaluations,
+        usual.positions if positions is None else positions,
         limit_bytes,
         show,
     )
+    warm = Path(warm)
     run = Path(out) if out is not None else warm.parent / f"{warm.name}-on-{plan.corpus.label.replace('/', '_')}"
     with locked(run):
         open_run(run, plan.config(), warm=str(warm))  # a moved folder is the same run: its fingerprint is checked
         with threads_of_run(recorded_threads(run), speak=show):
-            lines, summary = _Runner(plan, warm, run).lines()
+            lines, summary = _Runner(plan, run).lines()
         write_text(run / "compare.jsonl", "".join(json.dumps(line) + "\n" for line in [*lines, summary]))
     return Comparison(run, lines, summary)
 
@@ -123,7 +105,7 @@ class _Plan:
     """Everything decided before the first step."""
 
     def __init__(
-        self, recipe: dict[str, Any], corpus: Any, data: str, seeds: int, steps: int, batch_size: int,
+        self, begin: WarmStart, corpus: Any, data: str, seeds: int, steps: int, batch_size: int,
         learning_rates: tuple[float, ...], trial_steps: int, schedule: str, evaluations: int, positions: int,
         limit_bytes: int | None, show: bool,
     ) -> None:  # fmt: skip
@@ -133,22 +115,15 @@ class _Plan:
                 raise SpecError(f"compare: {name} = {value} is not allowed; allowed: a whole number from {low}")
         if not learning_rates:
             raise SpecError("compare: learning_rates is empty; give at least one, as in --learning-rates 0.001,0.003")
-        self.recipe, self.corpus, self.data, self.seeds, self.steps = recipe, corpus, data, seeds, steps
+        self.begin, self.corpus, self.data, self.seeds, self.steps = begin, corpus, data, seeds, steps
         self.batch_size, self.learning_rates, self.trial_steps = batch_size, learning_rates, trial_steps
         self.schedule, self.evaluations, self.positions = schedule, evaluations, positions
         self.limit_bytes, self.show = limit_bytes, show
-        self.length = int(recipe["stream"]["length"])
-        self.warmup_tokens = int(recipe["tokens"])
+        self.length, self.warmup_tokens = begin.length, begin.tokens
         self.stream(0)  # too short a file is told before anything is written
         self.test = corpus.windows("test", positions, self.length, "compare")
         self.validation = corpus.windows("validation", positions, self.length, "compare")
-        extra = -(-self.warmup_tokens // (batch_size * self.length))
-        self.arms = [
-            Arm("scratch", 0, steps),
-            Arm("warmed", self.warmup_tokens, steps),
-            Arm("noise", self.warmup_tokens, steps),
-            Arm("matched", 0, steps + extra),
-        ]
+        self.arms = begin.arms(steps, batch_size)
 
     def stream(self, seed: int) -> CorpusStream:
         """The real batches of a seed: the same for every arm."""
@@ -173,12 +148,9 @@ class _Plan:
     def config(self) -> dict[str, Any]:
         return {
             "kind": "compare",
-            "warm_fingerprint": digest(json.dumps(self.recipe, sort_keys=True)).hex(),
             "data": self.data,
             "corpus": self.corpus.label,
-            "model": self.recipe["model"],
-            "source": self.recipe["stream"]["source"],
-            "warmup": self.recipe["training"],
+            **self.begin.describe(),
             "seeds": self.seeds,
             "steps": self.steps,
             "batch_size": self.batch_size,
@@ -189,20 +161,20 @@ class _Plan:
             "evaluations": self.evaluations,
             "positions": self.positions,
             "limit_bytes": self.limit_bytes,
-            "arms": [asdict(arm) | {"description": DESCRIPTIONS[arm.name]} for arm in self.arms],
+            "arms": [asdict(arm) for arm in self.arms],
         }
 
 
 class _Runner:
     """Runs what the plan says, one training run after the other; each is resumable, finished ones are read back."""
 
-    def __init__(self, plan: _Plan, warm: Path, run: Path) -> None:
-        self.plan, self.warm, self.run = plan, warm, run
-        self.flops = flops_per_token(load_model(warm / "start"))
+    def __init__(self, plan: _Plan, run: Path) -> None:
+        self.plan, self.run = plan, run
 
     def lines(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        rates = {name: self._tune(name) for name in ("scratch", "warmed", "noise")}
-        rates["matched"] = rates["scratch"]
+        rates: dict[str, float] = {}
+        for arm in self.plan.arms:  # what differs in its number of steps alone needs no trials of its own
+            rates[arm.name] = rates[arm.rate_of] if arm.rate_of else self._tune(arm.name)
         curves = {
             (arm.name, seed): self._curve(arm, seed, rates[arm.name])
             for seed in range(self.plan.seeds)
@@ -214,46 +186,10 @@ class _Runner:
             for s in range(self.plan.seeds)
             for line in self._public(arm, s, curves, rates)
         ]
-        return lines, summarise(self.plan, curves, rates, self.flops)
-
-    # -------------------------------------------------------------- where an arm starts
+        return lines, summarise(self.plan, curves, rates)
 
     def _start(self, arm: str, seed: int) -> Path:
-        """The folder with the weights that an arm of a seed starts from, made if need be."""
-        if arm in ("scratch", "matched"):
-            return self._step0(seed)
-        if arm == "warmed" and seed == 0:
-            return find_model(self.warm)
-        folder = self.run / f"seed-{seed}" / f"warmup-{arm}"
-        self._warm_up(folder, noise=arm == "noise", seed=seed)
-        return folder / "model"
-
-    def _step0(self, seed: int) -> Path:
-        if seed == 0:
-            return self.warm / "start"
-        folder = self.run / f"seed-{seed}" / "start"
-        if not folder.exists():
-            save_model(fresh_like(load_model(self.warm / "start"), seed=self._derived("weights", seed)), folder)
-        return folder
-
-    def _warm_up(self, folder: Path, *, noise: bool, seed: int) -> None:
-        if (folder / "model").exists():
-            return
-        described = self.plan.recipe["stream"]
-        stream = Stream.from_description(described)
-        if noise:
-            stream.source = Uniform(alphabet_size=stream.source.alphabet_size)
-        stream = Stream(
-            stream.source, seed=described["seed"] if seed == 0 else self._derived("stream", seed),
-            batch_size=stream.batch_size, length=stream.length, vocab=stream.vocabulary, block_rows=stream.block_rows,
-        )  # fmt: skip
-        fields = {k: v for k, v in self.plan.recipe["training"].items() if k not in ("name", "version")}
-        model = load_model(self._step0(seed))
-        title = f"seed {seed}, warm-up on {stream.source.name}"
-        self._fit(model, stream, Training(**fields), folder, title=title)
-
-    def _derived(self, purpose: str, seed: int) -> int:
-        return int.from_bytes(digest("compare", purpose, seed)[:6], "little")
+        return self.plan.begin.start(arm, seed, self.run, self._fit)
 
     # -------------------------------------------------------------- runs on real data
 
@@ -265,7 +201,7 @@ class _Runner:
         for rate in self.plan.learning_rates:
             folder = self.run / "tuning" / f"{arm}-{rate:g}"
             steps = self.plan.trial_steps
-            stream = self.plan.stream(self._derived("tuning", 0))
+            stream = self.plan.stream(derived_seed("tuning", 0))
             self._real(folder, self._start(arm, 0), stream, steps, rate, frozenset({steps}), self.plan.validation,
                        f"tuning {arm}, rate {rate:g}")  # fmt: skip
             found[rate] = _evals(folder)[-1]["bits_mean"]
@@ -273,8 +209,8 @@ class _Runner:
 
     def _curve(self, arm: Arm, seed: int, rate: float) -> list[dict[str, Any]]:
         """The evaluations of an arm. At a constant rate, scratch is the beginning of matched: trained once, used twice."""
-        shared = self.plan.schedule == "constant" and arm.name == "scratch"
-        longest = self.plan.arms[-1] if shared else arm
+        matched = next((one for one in self.plan.arms if one.rate_of == arm.name), arm)
+        longest = matched if self.plan.schedule == "constant" else arm
         folder = self.run / f"seed-{seed}" / longest.name
         self._real(folder, self._start(arm.name, seed), self.plan.stream(seed), longest.steps, rate,
                    self.plan.evaluate_at(longest.steps), self.plan.test, f"seed {seed}, {longest.name}")  # fmt: skip
@@ -303,7 +239,7 @@ class _Runner:
                 "seed": seed,
                 "step": line["step"],
                 "tokens": line["tokens"],
-                "total_flops": (arm.warmup_tokens + line["tokens"]) * self.flops,
+                "total_flops": (arm.warmup_tokens + line["tokens"]) * self.plan.begin.flops_per_token,
                 "bits_mean": line["bits_mean"],
                 "se_mean": line["se_mean"],
                 "bits_last": line["bits_last"],
@@ -328,26 +264,3 @@ def _measure(model: Any, windows: Any, label: str) -> dict[str, Any]:
 
 def _evals(folder: Path) -> list[dict[str, Any]]:
     return [line for line in read_lines(folder / "log.jsonl") if line["event"] == "eval"]
-
-
-def _recipe(warm: Path) -> dict[str, Any]:
-    """The record of a finished pretrain run on a synthetic stream; CheckpointError if it is not one."""
-    find_model(warm)
-    if not warm.exists():  # yet a model was found
-        raise CheckpointError(
-            f"{warm} is a shipped model, without the step-0 weights and the run that each seed repeats; "
-            "give the --out of a pretrain run, or try it as it is: uprior eval or uprior bits"
-        )
-    try:
-        recipe: dict[str, Any] = json.loads((warm / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot read {warm / 'config.json'}: {error}; give the --out of a pretrain run"
-        ) from error
-    if recipe.get("kind") != "pretrain" or "source" not in recipe.get("stream", {}) or not (warm / "start").exists():
-        raise CheckpointError(
-            f"{warm} is not a uprior pretrain run (it needs config.json with the recipe, start/ and model/), so neither its "
-            "step-0 weights nor its cost are known; give the --out of a pretrain run"
-        )
-    sources.revive(recipe["stream"]["source"])  # a source this version cannot rebuild is told now
-    return as_it_ended(recipe, warm)

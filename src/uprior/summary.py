@@ -12,8 +12,12 @@ from uprior.statistics import crossings, paired_difference, saving_interval
 Curve = list[dict[str, Any]]
 
 
-def summarise(plan: Any, curves: dict[tuple[str, int], Curve], rates: dict[str, float], flops: int) -> dict[str, Any]:
-    """The closing record: data saving with interval, differences against scratch and matched, crossings, seeds apart."""
+def summarise(plan: Any, curves: dict[tuple[str, int], Curve], rates: dict[str, float]) -> dict[str, Any]:
+    """The closing record: data saving with interval, differences of the plan's pairs, crossings, seeds apart.
+
+    ``savings`` has the data saving against scratch and against every other arm that begins without a warm-up and ends with it;
+    the first is told apart as well.
+    """
     seeds, common = range(plan.seeds), evaluation_steps(plan.steps, plan.evaluations)
 
     def stacked(arm: str) -> Any:
@@ -22,10 +26,11 @@ def summarise(plan: Any, curves: dict[tuple[str, int], Curve], rates: dict[str, 
 
     tokens = np.array([l["tokens"] for l in curves["scratch", 0] if l["step"] in common], dtype=np.float64)
     last = {arm.name: np.array([curves[arm.name, s][-1]["bits_mean"] for s in seeds]) for arm in plan.arms}
-    scratch, warmed = stacked("scratch"), stacked("warmed")
-    saving = saving_interval(tokens, scratch, warmed)
+    warmed = stacked("warmed")
+    unwarmed = [arm.name for arm in plan.arms if not arm.warmup_tokens and arm.steps == plan.steps]
+    savings = [_saving(name, tokens, stacked(name), warmed) for name in unwarmed]
     pairs = []
-    for arm, baseline in (("warmed", "scratch"), ("warmed", "matched"), ("warmed", "noise"), ("noise", "scratch")):
+    for arm, baseline in plan.begin.pairs:
         difference = paired_difference(last[arm], last[baseline])
         pairs.append({
             "arm": arm, "baseline": baseline, "difference_bits": difference.value, "low": difference.low,
@@ -33,29 +38,38 @@ def summarise(plan: Any, curves: dict[tuple[str, int], Curve], rates: dict[str, 
         })  # fmt: skip
     return {
         "summary": True,
-        "data_saving": saving.value,
-        "low": saving.low,
-        "high": saving.high,
+        "data_saving": savings[0]["value"],
+        "low": savings[0]["low"],
+        "high": savings[0]["high"],
         "seeds": plan.seeds,
-        "data_saving_per_seed": [saving_interval(tokens, scratch[[s]], warmed[[s]], draws=1).value for s in seeds],
+        "data_saving_per_seed": savings[0]["per_seed"],
+        "savings": savings,
         "real_tokens": int(tokens[-1]),
         "warmup_tokens": plan.warmup_tokens,
-        "flops_per_token": flops,
+        "flops_per_token": plan.begin.flops_per_token,
         "final_bits": {name: float(values.mean()) for name, values in last.items()},
         "learning_rates": rates,
         "learning_rates_tried": list(plan.learning_rates),
         "pairs": pairs,
         "crossings": {
-            "warmed against scratch, over real tokens": crossings(tokens, (warmed - scratch).mean((0, 2))),
-            "warmed against matched, over total compute": _compute_crossings(plan, curves, flops),
+            "warmed against scratch, over real tokens": crossings(tokens, (warmed - stacked("scratch")).mean((0, 2))),
+            **_compute_crossings(plan, curves),
         },
     }
 
 
-def _compute_crossings(
-    plan: Any, curves: dict[tuple[str, int], list[dict[str, Any]]], flops: int
-) -> list[dict[str, Any]]:
-    """Crossings of the mean curves over total FLOPs, where both arms have some (the warmed one starts late)."""
+def _saving(baseline: str, tokens: Any, scratch: Any, warmed: Any) -> dict[str, Any]:
+    """{baseline, value, low, high, per_seed} of the warmed arm's data saving; curves are [S, E, W]."""
+    found = saving_interval(tokens, scratch, warmed)
+    each = [saving_interval(tokens, scratch[[s]], warmed[[s]], draws=1).value for s in range(len(scratch))]
+    return {"baseline": baseline, "value": found.value, "low": found.low, "high": found.high, "per_seed": each}
+
+
+def _compute_crossings(plan: Any, curves: dict[tuple[str, int], Curve]) -> dict[str, Any]:
+    """Crossings of the mean curves over total FLOPs, where both have some (the warmed one starts late); {} without matched."""
+    if ("matched", 0) not in curves:
+        return {}
+    flops = plan.begin.flops_per_token
 
     def mean_curve(arm: str, offset: int) -> tuple[Any, Any]:
         x = np.array([(offset + l["tokens"]) * flops for l in curves[arm, 0]], dtype=np.float64)
@@ -63,4 +77,5 @@ def _compute_crossings(
 
     (x_warm, y_warm), (x_matched, y_matched) = mean_curve("warmed", plan.warmup_tokens), mean_curve("matched", 0)
     inside = x_warm <= x_matched[-1]
-    return crossings(x_warm[inside], y_warm[inside] - np.interp(x_warm[inside], x_matched, y_matched))
+    found = crossings(x_warm[inside], y_warm[inside] - np.interp(x_warm[inside], x_matched, y_matched))
+    return {"warmed against matched, over total compute": found}

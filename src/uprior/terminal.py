@@ -58,7 +58,8 @@ def print_records(run: Path) -> None:
 def print_comparison(summary: dict[str, Any]) -> None:
     """The closing record of a comparison, for people."""
     bits, rates = summary["final_bits"], summary["learning_rates"]
-    print(f"bits per byte on held-out real data after {summary['real_tokens']:,} real tokens (matched: more), "
+    more = " (matched: more)" if "matched" in bits else ""
+    print(f"bits per byte on held-out real data after {summary['real_tokens']:,} real tokens{more}, "
           f"mean of {summary['seeds']} seeds")  # fmt: skip
     tried = summary["learning_rates_tried"]
     ends = {min(tried), max(tried)} if len(tried) > 2 else set()  # of two rates, both are ends
@@ -72,10 +73,15 @@ def print_comparison(summary: dict[str, Any]) -> None:
         for p in summary["pairs"]
     ]  # fmt: skip
     print_table(["difference, bits", "mean", "95 % over seeds", "each seed"], rows)
-    each = " ".join(f"{100 * s:.0f} %" for s in summary["data_saving_per_seed"])
-    print(f"\ndata saving, warmed against scratch: {100 * summary['data_saving']:.0f} % "
-          f"(95 % bootstrap {100 * summary['low']:.0f} to {100 * summary['high']:.0f} %; each seed {each}); "
-          "negative: the warm-up cost real tokens")  # fmt: skip
+    print()
+    for saving in summary["savings"]:
+        each = " ".join(f"{100 * s:.0f} %" for s in saving["per_seed"])
+        print(f"data saving, warmed against {saving['baseline']}: {100 * saving['value']:.0f} % "
+              f"(95 % bootstrap {100 * saving['low']:.0f} to {100 * saving['high']:.0f} %; each seed {each})")  # fmt: skip
+    times = summary["warmup_tokens"] / summary["real_tokens"]
+    print(
+        f"negative: the warm-up cost real tokens. It took {summary['warmup_tokens']:,} tokens, {times:,.3g} times the real ones"
+    )
 
 
 def plot_lines(

@@ -190,17 +190,22 @@ def _add_eval(sub: argparse.ArgumentParser) -> None:
 
 
 def _add_compare(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("warm", type=Path, help="the --out of a finished pretrain run")
+    sub.add_argument(
+        "warm", type=Path, help="the --out of a finished pretrain run, or a shipped model, as in universal"
+    )
     sub.add_argument("--data", required=True, help="file, folder, or name of a corpus")
     sub.add_argument("--out", type=Path, help="run directory (WARM-on-DATA)")
     sub.add_argument("--seeds", type=_count, default=2, help="paired seeds, 2 or more (2)")
-    sub.add_argument("--steps", type=_count, default=200, help="real steps per arm (200)")
-    sub.add_argument("--batch-size", type=_count, default=16, help="rows per step (16)")
-    sub.add_argument("--learning-rates", default="0.001,0.003", help="tried in every arm alike (0.001,0.003)")
+    sub.add_argument("--steps", type=_count, help="real steps per arm (200; of a shipped model 60)")
+    sub.add_argument("--batch-size", type=_count, help="rows per step (16; of a shipped model 4)")
+    sub.add_argument("--context", type=_count, help="bytes per row of a shipped model (256); of a run its own")
+    sub.add_argument(
+        "--learning-rates", help="tried in every arm alike (0.001,0.003; of a shipped model 0.0003,0.001,0.003)"
+    )
     sub.add_argument("--trial-steps", type=_count, help="steps per trial (as many as --steps)")
-    sub.add_argument("--schedule", default="constant", help="constant, cosine or wsd (constant)")
-    sub.add_argument("--evaluations", type=_count, default=10, help="evaluations per arm (10)")
-    sub.add_argument("--positions", type=_count, default=256, help="test windows (256)")
+    sub.add_argument("--schedule", help="constant, cosine or wsd (constant; of a shipped model cosine)")
+    sub.add_argument("--evaluations", type=_count, help="evaluations per arm (10; of a shipped model 6)")
+    sub.add_argument("--positions", type=_count, help="test windows (256; of a shipped model 64)")
     sub.add_argument("--limit-bytes", type=_count, help="train on only so much of the data")
     _add_common(sub)
 

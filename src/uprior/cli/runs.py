@@ -102,7 +102,8 @@ def evaluate(arguments: argparse.Namespace, _: dict[str, str]) -> int:
 def compare(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     corpora_exist([arguments.data])
     try:
-        rates = [float(rate) for rate in arguments.learning_rates.split(",")]
+        given = arguments.learning_rates
+        rates = None if given is None else [float(rate) for rate in given.split(",")]
     except ValueError as error:
         raise SpecError(
             f"--learning-rates {arguments.learning_rates} is not allowed; allowed: numbers between commas, as in 0.001,0.003"
@@ -114,6 +115,7 @@ def compare(arguments: argparse.Namespace, _: dict[str, str]) -> int:
         "seeds",
         "steps",
         "batch_size",
+        "context",
         "trial_steps",
         "schedule",
         "evaluations",

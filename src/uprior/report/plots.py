@@ -128,14 +128,15 @@ def compare_figures(run: Run, prefix: str) -> list[Figure]:
     data = str(run.config.get("corpus") or run.config.get("data") or "real data")
     seeds = len({line.get("seed") for line in run.lines})
     band = f"Band: lowest to highest of {seeds} seeds; thin lines: the seeds; thick: their mean."
+    over_compute = _curves_over(
+        run, arms, "total_flops", f"{prefix}f", f"{data}, over total compute", "operations",
+        "The warm-up's compute is charged, so warmed arms begin further right. " + band,
+    )  # fmt: skip
     figures = [
         _curves_over(run, arms, "tokens", f"{prefix}x", f"{data}, over real tokens", "real tokens", band),
-        _curves_over(
-            run, arms, "total_flops", f"{prefix}f", f"{data}, over total compute", "operations",
-            "The warm-up's compute is charged, so warmed arms begin further right. " + band,
-        ),
+        over_compute if "matched" in arms else None,  # a shipped model's would begin far beyond the others' ends
         _differences(run, arms, f"{prefix}d", band),
-    ]  # fmt: skip
+    ]
     return [figure for figure in figures if figure is not None]
 
 

@@ -9,6 +9,8 @@ from uprior.report.records import Run, number
 
 _ARM_WORDS = {
     "warmed": "the warmed model",
+    "random": "the same model from random weights",
+    "shuffled": "the shipped weights, shuffled",
     "matched": "scratch that spends the warm-up's compute on more real steps",
 }
 GLOSSARY = {
@@ -114,35 +116,59 @@ def compare_claims(run: Run) -> list[str]:
     summary, data = run.summary, str(run.config.get("corpus") or run.config.get("data") or "the real data")
     if not summary:
         return [f"The comparison on {data} is not finished: its closing summary is not there yet."]
-    claims = [_saving_claim(summary, data)]
-    # The two questions a reader has; the other pairs stand in the page's table.
+    told = {
+        "baseline": "scratch",
+        "value": summary.get("data_saving"),
+        "low": summary.get("low"),
+        "high": summary.get("high"),
+    }
+    savings = summary.get("savings")
+    known = [one for one in savings if isinstance(one, dict)] if isinstance(savings, list) else [told]
+    claims = [_saving_claim(one, summary, data) for one in known]
+    # The questions a reader has; the other pairs stand in the page's table.
     asked = [
         pair
         for pair in _pairs(summary)
-        if pair.get("arm") == "warmed" and pair.get("baseline") in ("scratch", "matched")
+        if pair.get("arm") == "warmed" and pair.get("baseline") in ("scratch", "matched", "random", "shuffled")
     ]
-    return [*claims, *(_pair_claim(pair) for pair in asked)]
+    claims += [_pair_claim(pair) for pair in asked]
+    if "warm_flops" in run.config:  # a shipped model's
+        claims.append(_cost_claim(summary))
+    return claims
 
 
-def _saving_claim(summary: dict[str, Any], data: str) -> str:
-    saving, low, high = (number(summary.get(key)) for key in ("data_saving", "low", "high"))
+def _cost_claim(summary: dict[str, Any]) -> str:
+    """What a warm-up took that no arm could spend on real data instead."""
+    tokens, real = number(summary.get("warmup_tokens")), number(summary.get("real_tokens"))
+    if not (math.isfinite(tokens) and real > 0):
+        return ""
+    return (
+        f"The shipped weights took {quantity(tokens)} tokens, {quantity(tokens / real)} times the real ones here; they were made "
+        "once, and are the same for every seed, so intervals do not cover other models made by the same recipe."
+    )
+
+
+def _saving_claim(saving: dict[str, Any], summary: dict[str, Any], data: str) -> str:
+    value, low, high = (number(saving.get(key)) for key in ("value", "low", "high"))
     seeds = quantity(number(summary.get("seeds")))
-    if not math.isfinite(saving):
+    baseline = _ARM_WORDS.get(str(saving.get("baseline")), str(saving.get("baseline")))
+    if not math.isfinite(value):
         return f"On {data} no data saving can be told: one of the two arms never reached the other's final loss."
     range_ = interval(low, high, percent=True)
     if math.isfinite(low) and low <= 0 <= high:
         return (
-            f"On {data} {seeds} seeds cannot tell whether the warm-up saves real data: "
-            f"measured saving {_percent(saving)} % {range_}, which includes none."
+            f"On {data} {seeds} seeds cannot tell whether the warm-up saves real data against {baseline}: "
+            f"measured saving {_percent(value)} % {range_}, which includes none."
         )
-    if saving > 0:
-        return f"On {data} the warmed model reaches scratch's final loss with {_percent(saving)} % fewer real tokens {range_}."
-    if saving < 0:
+    if value > 0:
+        fewer = f"with {_percent(value)} % fewer real tokens {range_}"
+        return f"On {data} the warmed model reaches the final loss of {baseline} {fewer}."
+    if value < 0:
         return (
-            f"The warm-up did not help on {data}: it is scratch that reaches the warmed model's final loss, with "
-            f"{_percent(-saving)} % fewer real tokens {interval(-high, -low, percent=True)}."
+            f"The warm-up did not help on {data}: {baseline} reaches the warmed model's final loss with "
+            f"{_percent(-value)} % fewer real tokens {interval(-high, -low, percent=True)}."
         )
-    return f"On {data} the warm-up neither saves nor costs real data {range_}."
+    return f"On {data} the warm-up neither saves nor costs real data against {baseline} {range_}."
 
 
 def _pair_claim(pair: dict[str, Any]) -> str:

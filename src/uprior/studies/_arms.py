@@ -6,7 +6,6 @@ the same batches of the shared stage, and its warm-ups their own fresh weights a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,8 +14,8 @@ from typing import Any
 
 from uprior.corpora import Corpus
 from uprior.data.stream import BatchStream
-from uprior.errors import CheckpointError
 from uprior.models.folder import find_model
+from uprior.models.shipped import spent_on
 from uprior.sources import Source
 from uprior.sources.shuffled import Shuffled
 from uprior.sources.uniform import Uniform
@@ -90,16 +89,8 @@ class Given:
     @classmethod
     def shipped(cls, name: str) -> Given:
         """A shipped model, or a folder that ``uprior ship`` wrote, with what its recipe says. Raises CheckpointError."""
-        folder = find_model(name)
-        try:
-            recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
-            compute, sha256 = recipe["compute"], recipe["sha256"]["model.safetensors"]
-            flops = compute["training_flops"] + (compute["generation_flops"] or 0)
-        except (OSError, ValueError, KeyError) as error:
-            raise CheckpointError(
-                f"{name} has no recipe that says what it took ({error}); give a shipped model, as in --prior universal"
-            ) from error
-        return cls(name, int(compute["tokens"]), float(flops), str(sha256))
+        spent = spent_on(find_model(name))
+        return cls(name, spent.tokens, spent.flops, spent.sha256)
 
     def describe(self) -> Record:
         return {"given": Path(self.name).name, "tokens": self.tokens, "sha256": self.sha256}
