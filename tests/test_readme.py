@@ -48,6 +48,11 @@ def folder(tmp_path, monkeypatch):
     """A folder as the reader of the README has it, and the one that we are in; a small model goes by the shipped one's name."""
     monkeypatch.setattr(shipped, "FOLDER", tmp_path / "checkpoints")
     save_model(build("llama-tiny", context=64), tmp_path / "checkpoints/universal")
+    took = {
+        "compute": {"tokens": 64, "training_flops": 1, "generation_flops": 0},
+        "sha256": {"model.safetensors": "0" * 64},
+    }
+    (tmp_path / "checkpoints/universal/recipe.json").write_text(json.dumps(took))
     (tmp_path / "mydata.txt").write_text(" ".join(str(n * n) for n in range(3000)))
     pair = {"sentence_good": "She sleeps.", "sentence_bad": "She sleep.", "UID": "agreement"}
     (tmp_path / "blimp.jsonl").write_text(json.dumps(pair))

@@ -29,15 +29,18 @@ from uprior.data.stream import Stream
 from uprior.errors import CheckpointError, SpecError
 from uprior.models.folder import find_model, load_model, save_model
 from uprior.models.matching import begins_by_matching
-from uprior.models.presets import flops_per_token, fresh_like, from_config
+from uprior.models.presets import describe, flops_per_token, fresh_like, from_config
 from uprior.models.shipped import spent_on
 from uprior.rng import digest
 from uprior.sources.uniform import Uniform
 from uprior.train.enough import as_it_ended
 from uprior.train.settings import Training
+from uprior.transfer.controls import shuffled_weights
 
 # Trains a model on a stream into a folder: (model, stream, training, folder, title=).
 Fit = Callable[..., None]
+# Bytes in the rows of a shipped model, unless told otherwise or it reads fewer.
+USUAL_CONTEXT = 256
 
 
 @dataclass(frozen=True)
@@ -115,12 +118,13 @@ class RepeatedWarmUp:
     def __init__(self, run: Path) -> None:
         self.run, self.recipe = run, _recipe(run)
         self.length, self.tokens = int(self.recipe["stream"]["length"]), int(self.recipe["tokens"])
-        self.flops_per_token = flops_per_token(load_model(run / "start"))
+        start = load_model(run / "start")
+        self.flops_per_token, self._first = flops_per_token(start), _first_weights(start)
 
     def arms(self, steps: int, batch_size: int) -> list[Arm]:
         more = -(-self.tokens // (batch_size * self.length))
         return [
-            Arm("scratch", "real data from random weights", 0, steps),
+            Arm("scratch", f"real data from {self._first}", 0, steps),
             Arm("warmed", "real data from weights warmed up on the source", self.tokens, steps),
             Arm("noise", "real data from weights warmed up on uniform noise", self.tokens, steps),
             Arm("matched", "scratch, with the warm-up's compute spent on more real steps", 0, steps + more, "scratch"),
@@ -172,21 +176,21 @@ class ShippedModel:
 
     def __init__(self, folder: Path, context: int | None) -> None:
         self.folder, self.spent = folder, spent_on(folder)
-        self.length, self.tokens = context or 256, self.spent.tokens
-        model = load_model(folder)
-        longest = getattr(model.config, "max_position_embeddings", self.length)
+        self.tokens, model = self.spent.tokens, load_model(folder)
+        longest = getattr(model.config, "max_position_embeddings", USUAL_CONTEXT)
+        self.length = min(USUAL_CONTEXT, longest) if context is None else context
         if not 2 <= self.length <= longest:
             raise SpecError(f"compare: context = {self.length} is not allowed; allowed: 2 to {longest}")
-        self.flops_per_token, self._config = flops_per_token(model), model.config
+        self.flops_per_token, self._first, self._config = flops_per_token(model), _first_weights(model), model.config
+        self._described = describe(model)
         self._matches = begins_by_matching(model.config)
         random = [("warmed", "random"), ("scratch", "random")] if self._matches else []
         self.pairs = (("warmed", "scratch"), *random, ("warmed", "shuffled"))
 
     def arms(self, steps: int, batch_size: int) -> list[Arm]:
-        first = "first weights that match contexts, made, not trained" if self._matches else "random weights"
         random = [Arm("random", "real data from random weights", 0, steps)] if self._matches else []
         return [
-            Arm("scratch", f"real data from {first}", 0, steps),
+            Arm("scratch", f"real data from {self._first}", 0, steps),
             *random,
             Arm("warmed", "real data from the shipped weights, the same for every seed", self.tokens, steps),
             Arm("shuffled", "real data from the shipped weights, each tensor shuffled", self.tokens, steps),
@@ -195,7 +199,7 @@ class ShippedModel:
     def describe(self) -> dict[str, Any]:
         return {
             "warm_fingerprint": self.spent.sha256,
-            "model": self._config.to_diff_dict(),
+            "model": self._described,
             "warm_flops": self.spent.flops,
         }
 
@@ -204,10 +208,13 @@ class ShippedModel:
             return self.folder
         made, own = folder / f"seed-{seed}" / f"start-{arm}", derived_seed("weights", seed)
         if arm == "shuffled":
-            from uprior.transfer.controls import shuffled_weights
-
             return _kept(made, lambda: shuffled_weights(load_model(self.folder), seed=own))
         return _kept(made, lambda: from_config(self._config, own, plain=arm == "random"))
+
+
+def _first_weights(model: Any) -> str:
+    """What a model of this configuration begins with."""
+    return "weights that match contexts, made, not trained" if begins_by_matching(model.config) else "random weights"
 
 
 def derived_seed(purpose: str, seed: int) -> int:
