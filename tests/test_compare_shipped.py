@@ -123,7 +123,7 @@ def test_sizes_are_its_own_unless_given(given, text, tmp_path):
         given, text, out=tmp_path / "c", steps=1, trial_steps=1, context=16, evaluations=3, positions=2, show=False
     )
     config = json.loads((Path(tmp_path) / "c" / "config.json").read_text())
-    assert (config["batch_size"], config["schedule"]) == (4, "cosine") and len(config["learning_rates"]) == 3
+    assert (config["batch_size"], config["schedule"]) == (4, "cosine") and len(config["learning_rates"]) == 4
 
 
 def test_contexts_that_cannot_be_are_told(given, text, tmp_path):

@@ -67,8 +67,8 @@ def compare(
     steps           real optimiser steps per arm (200; of a shipped model 60), of ``batch_size`` rows (16; 4)
     context         bytes in a row: a run's own, and nothing else; of a shipped model 256
     learning_rates  tried for ``trial_steps`` steps (default: all of ``steps``) in every arm alike; the best on validation data is
-                    used (1e-3, 3e-3; of a shipped model 3e-4 too). Shorter trials are cheaper but favour rates that are too high
-                    (docs/LOG.md)
+                    used (1e-3, 3e-3; of a shipped model 1e-4, 3e-4 too). Shorter trials are cheaper but favour rates that
+                    are too high (docs/LOG.md)
     schedule        of the rate (constant; of a shipped model cosine)
     evaluations     of every curve (10; 6), on ``positions`` windows of the test split (256; 64)
     limit_bytes     train on only so much of the data

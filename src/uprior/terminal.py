@@ -78,10 +78,9 @@ def print_comparison(summary: dict[str, Any]) -> None:
         each = " ".join(f"{100 * s:.0f} %" for s in saving["per_seed"])
         print(f"data saving, warmed against {saving['baseline']}: {100 * saving['value']:.0f} % "
               f"(95 % bootstrap {100 * saving['low']:.0f} to {100 * saving['high']:.0f} %; each seed {each})")  # fmt: skip
-    times = summary["warmup_tokens"] / summary["real_tokens"]
-    print(
-        f"negative: the warm-up cost real tokens. It took {summary['warmup_tokens']:,} tokens, {times:,.3g} times the real ones"
-    )
+    took, times = summary["warmup_tokens"], summary["warmup_tokens"] / summary["real_tokens"]
+    told = f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
+    print(f"negative: the warm-up cost real tokens. It took {took:,} tokens, {told} times the real ones")
 
 
 def plot_lines(

@@ -171,7 +171,7 @@ class ShippedModel:
     """A model that ``uprior ship`` wrote: its weights are the same for all seeds."""
 
     usual = Usual(
-        steps=60, batch_size=4, learning_rates=(3e-4, 1e-3, 3e-3), schedule="cosine", evaluations=6, positions=64
+        steps=60, batch_size=4, learning_rates=(1e-4, 3e-4, 1e-3, 3e-3), schedule="cosine", evaluations=6, positions=64
     )
 
     def __init__(self, folder: Path, context: int | None) -> None:

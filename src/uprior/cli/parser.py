@@ -200,7 +200,7 @@ def _add_compare(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch-size", type=_count, help="rows per step (16; of a shipped model 4)")
     sub.add_argument("--context", type=_count, help="bytes per row of a shipped model (256); of a run its own")
     sub.add_argument(
-        "--learning-rates", help="tried in every arm alike (0.001,0.003; of a shipped model 0.0003,0.001,0.003)"
+        "--learning-rates", help="tried in every arm alike (0.001,0.003; of a shipped model 0.0001,0.0003 too)"
     )
     sub.add_argument("--trial-steps", type=_count, help="steps per trial (as many as --steps)")
     sub.add_argument("--schedule", help="constant, cosine or wsd (constant; of a shipped model cosine)")

@@ -26,7 +26,7 @@ GLOSSARY = {
     "nats": "the unit of the training loss: 1 nat is 1.44 bits.",
     "real tokens": "tokens of the real corpus; one token is one byte here.",
     "row": "one sequence of tokens written by one machine.",
-    "scratch": "the arm that starts from random weights.",
+    "scratch": "the arm that starts without a warm-up.",
     "source": "a distribution over token sequences defined by random computation; no real data is in it.",
     "total compute": "floating-point operations of the whole arm, its warm-up included.",
     "zero-shot": "measured on real data of which the model has never been trained on a single byte.",
