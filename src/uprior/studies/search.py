@@ -110,7 +110,7 @@ class Search(OneModel):
                 f"search  rung {rung + 1} of {len(self.rungs)}, {number} of {len(of_rung)}: {name}: {mean:+.4f} bits to Markov\n"
             )
         ranking.sort(key=lambda one: one["objective"])
-        sys.stderr.write(f"search  rung {rung + 1}, best first: {', '.join(one['candidate'] for one in ranking)}\n")
+        sys.stderr.write(f"search  rung {rung + 1}, best first: {'; '.join(one['candidate'] for one in ranking)}\n")
         return ranking
 
     def _summary(
