@@ -18,3 +18,11 @@ def pytest_xdist_make_scheduler(config, log):
     from xdist.scheduler import WorkStealingScheduling
 
     return WorkStealingScheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def text(tmp_path_factory):
+    """A file of real data, small: 13,889 bytes of numbers that count up."""
+    path = tmp_path_factory.mktemp("data") / "counting.txt"
+    path.write_text(" ".join(str(n) for n in range(3000)))
+    return str(path)

@@ -20,13 +20,6 @@ SIZES = {"seeds": 2, "steps": 4, "batch_size": 2, "context": 16, "evaluations": 
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "counting.txt"
-    path.write_text(" ".join(str(n) for n in range(3000)))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
 def given(tmp_path_factory):
     """A folder that ``ship`` wrote: a small model that began by matching contexts."""
     folder = tmp_path_factory.mktemp("shipped")

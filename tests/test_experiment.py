@@ -28,13 +28,6 @@ def stream(**options):
 
 
 @pytest.fixture(scope="module")
-def text(tmp_path_factory):
-    path = tmp_path_factory.mktemp("data") / "counting.txt"
-    path.write_text(" ".join(str(n) for n in range(3000)))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
 def warm(tmp_path_factory, text):
     out = tmp_path_factory.mktemp("runs") / "warm"
     model = uprior.build("llama-tiny", context=32)
