@@ -170,6 +170,9 @@ class _Runner:
 
     def __init__(self, plan: _Plan, run: Path) -> None:
         self.plan, self.run = plan, run
+        trials = len(plan.learning_rates) * sum(not arm.rate_of for arm in plan.arms)
+        curves = plan.seeds * len({self._longest(arm).name for arm in plan.arms})
+        self.runs, self.begun = curves + (trials if len(plan.learning_rates) > 1 else 0), set[Path]()
 
     def lines(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         rates: dict[str, float] = {}
@@ -209,20 +212,25 @@ class _Runner:
 
     def _curve(self, arm: Arm, seed: int, rate: float) -> list[dict[str, Any]]:
         """The evaluations of an arm. At a constant rate, scratch is the beginning of matched: trained once, used twice."""
-        matched = next((one for one in self.plan.arms if one.rate_of == arm.name), arm)
-        longest = matched if self.plan.schedule == "constant" else arm
+        longest = self._longest(arm)
         folder = self.run / f"seed-{seed}" / longest.name
         self._real(folder, self._start(arm.name, seed), self.plan.stream(seed), longest.steps, rate,
                    self.plan.evaluate_at(longest.steps), self.plan.test, f"seed {seed}, {longest.name}")  # fmt: skip
         return [line for line in _evals(folder) if line["step"] <= arm.steps]
 
+    def _longest(self, arm: Arm) -> Arm:
+        """The arm whose run has this one's curve in it."""
+        matched = next((one for one in self.plan.arms if one.rate_of == arm.name), arm)
+        return matched if self.plan.schedule == "constant" else arm
+
     def _real(
         self, folder: Path, start: Path, stream: CorpusStream, steps: int, rate: float,
         evaluate_at: frozenset[int], windows: Any, title: str,
     ) -> None:  # fmt: skip
+        self.begun.add(folder)
         if (folder / "model").exists():
             return
-        model = load_model(start)
+        model, title = load_model(start), f"{len(self.begun)} of {self.runs}: {title}"
         self._fit(model, stream, self.plan.training(steps, rate), folder, title=title,
                   evaluate=lambda m, step: [_measure(m, windows, self.plan.corpus.label)], evaluate_at=evaluate_at)  # fmt: skip
 
