@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from uprior.report.records import Run, number
 
 _ARM_WORDS = {
     "warmed": "the warmed model",
-    "random": "the same model from random weights",
-    "shuffled": "the shipped weights, shuffled",
     "matched": "scratch that spends the warm-up's compute on more real steps",
+}
+# Of a comparison with a shipped model.
+_SHIPPED_WORDS = {
+    "warmed": "the shipped model",
+    "scratch": "the same model from its own first weights",
+    "random": "the same model from random weights",
+    "shuffled": "the shipped model with its weights shuffled",
 }
 GLOSSARY = {
     "above the floor": "the training loss minus the floor: at 0 nats the model would know every machine perfectly.",
@@ -124,17 +130,17 @@ def compare_claims(run: Run) -> list[str]:
     }
     savings = summary.get("savings")
     known = [one for one in savings if isinstance(one, dict)] if isinstance(savings, list) else [told]
-    claims = [_saving_claim(one, summary, data) for one in known]
+    shipped = "warm_flops" in run.config
+    names = _SHIPPED_WORDS if shipped else _ARM_WORDS
+    claims = [_saving_claim(one, summary, data, names) for one in known]
     # The questions a reader has; the other pairs stand in the page's table.
     asked = [
         pair
         for pair in _pairs(summary)
         if pair.get("arm") == "warmed" and pair.get("baseline") in ("scratch", "matched", "random", "shuffled")
     ]
-    claims += [_pair_claim(pair) for pair in asked]
-    if "warm_flops" in run.config:  # a shipped model's
-        claims.append(_cost_claim(summary))
-    return claims
+    claims += [_pair_claim(pair, names) for pair in asked]
+    return [*claims, _cost_claim(summary)] if shipped else claims
 
 
 def _cost_claim(summary: dict[str, Any]) -> str:
@@ -148,10 +154,10 @@ def _cost_claim(summary: dict[str, Any]) -> str:
     )
 
 
-def _saving_claim(saving: dict[str, Any], summary: dict[str, Any], data: str) -> str:
+def _saving_claim(saving: dict[str, Any], summary: dict[str, Any], data: str, names: Mapping[str, str]) -> str:
     value, low, high = (number(saving.get(key)) for key in ("value", "low", "high"))
     seeds = quantity(number(summary.get("seeds")))
-    baseline = _ARM_WORDS.get(str(saving.get("baseline")), str(saving.get("baseline")))
+    warmed, baseline = (names.get(name, name) for name in ("warmed", str(saving.get("baseline"))))
     if not math.isfinite(value):
         return f"On {data} no data saving can be told: one of the two arms never reached the other's final loss."
     range_ = interval(low, high, percent=True)
@@ -162,17 +168,17 @@ def _saving_claim(saving: dict[str, Any], summary: dict[str, Any], data: str) ->
         )
     if value > 0:
         fewer = f"with {_percent(value)} % fewer real tokens {range_}"
-        return f"On {data} the warmed model reaches the final loss of {baseline} {fewer}."
+        return f"On {data} {warmed} reaches the final loss of {baseline} {fewer}."
     if value < 0:
         return (
-            f"The warm-up did not help on {data}: {baseline} reaches the warmed model's final loss with "
+            f"The warm-up did not help on {data}: {baseline} reaches the final loss of {warmed} with "
             f"{_percent(-value)} % fewer real tokens {interval(-high, -low, percent=True)}."
         )
     return f"On {data} the warm-up neither saves nor costs real data against {baseline} {range_}."
 
 
-def _pair_claim(pair: dict[str, Any]) -> str:
-    arm, baseline = (_ARM_WORDS.get(str(pair.get(key)), str(pair.get(key))) for key in ("arm", "baseline"))
+def _pair_claim(pair: dict[str, Any], names: Mapping[str, str]) -> str:
+    arm, baseline = (names.get(str(pair.get(key)), str(pair.get(key))) for key in ("arm", "baseline"))
     difference, low, high = (number(pair.get(key)) for key in ("difference_bits", "low", "high"))
     if not math.isfinite(difference):
         return f"At the end, {arm} and {baseline} cannot be compared."
