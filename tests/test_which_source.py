@@ -96,7 +96,8 @@ def test_the_page_and_the_advice(done: Any) -> None:
         first.startswith("uprior pretrain --source 'pcfg' --model 32x1 --context 32") and "--schedule constant" in first
     )
     assert second.startswith("uprior compare runs/warm --data 'my data.txt'")
-    assert len(study._advice("scratch", tried, None)) == 1  # type: ignore[attr-defined]
+    why, command = study._advice("scratch", tried, None)  # type: ignore[attr-defined]
+    assert why.startswith("# none of these") and command == "uprior compare universal --data 'my data.txt'"
 
 
 def test_arms_are_ranked_by_what_they_end_with() -> None:

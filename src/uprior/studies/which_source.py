@@ -206,7 +206,10 @@ class WhichSource(Study):
     def _advice(self, chosen: str, tried: dict[str, Source], size: _Size) -> list[str]:
         """What to type next."""
         if chosen == SCRATCH.name:
-            return [f"train {self.model} on your data as it is: none of these warm-ups is known to help"]
+            return [
+                f"# none of these warm-ups is known to help: train {self.model} as it is, or try what was warmed up longer",
+                f"uprior compare universal --data {shlex.quote(self.file)}",
+            ]
         text = describe(tried[chosen])
         return [
             f"uprior pretrain --source '{text}' --model {self.model} --context {self.length} --batch-size {self.rows} "
