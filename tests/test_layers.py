@@ -13,12 +13,12 @@ LAYERS = {
     1: ("sources", "corpora", "models"),
     2: ("data",),
     3: ("train", "transfer", "evals", "statistics", "fits", "environment"),
-    4: ("experiment", "comparing", "summary", "shipping", "report", "studies", "bench"),
+    4: ("experiment", "comparing", "warm_starts", "summary", "shipping", "report", "studies", "bench"),
     5: ("cli", "terminal", "__main__"),
 }
 LAYER = {name: layer for layer, names in LAYERS.items() for name in names}
-# Experiment, comparing and summary are the one corridor of layer 4 and use each other; studies and the report build on them.
-CORRIDOR = {"experiment", "comparing", "summary"}
+# The verbs and what they share are the one corridor of layer 4 and use each other; studies and the report build on them.
+CORRIDOR = {"experiment", "comparing", "warm_starts", "summary"}
 BESIDE = {("comparing", "report"), ("shipping", "studies"), ("cli", "terminal"), ("environment", "train")} | {
     (name, other) for name in ("studies", *CORRIDOR) for other in (*CORRIDOR, "report")
 }
