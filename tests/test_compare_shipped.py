@@ -1,6 +1,7 @@
 """``compare`` of a shipped model: what its arms begin with, what it claims, and that it says what its intervals leave out."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,16 @@ from uprior.shipping import ship
 from uprior.sources import Pointwise
 from uprior.terminal import print_comparison
 
-SIZES = {"seeds": 2, "steps": 4, "batch_size": 2, "context": 16, "evaluations": 3, "positions": 8, "show": False}
+SIZES = {
+    "seeds": 2,
+    "steps": 4,
+    "batch_size": 2,
+    "context": 16,
+    "evaluations": 3,
+    "positions": 8,
+    "show": False,
+    "learning_rates": (1e-3, 3e-3),
+}
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +104,6 @@ def test_page_and_table_say_what_the_intervals_leave_out(study, capsys):
 
 
 def test_again_it_is_the_same_and_a_copy_is_the_same_model(study, given, text, tmp_path):
-    import shutil
-
     shutil.copytree(given, tmp_path / "elsewhere")
     shutil.copytree(study.run, tmp_path / "c")
     again = uprior.compare(tmp_path / "elsewhere", text, out=tmp_path / "c", **SIZES)
@@ -106,17 +114,21 @@ def test_a_model_without_a_start_of_its_own_has_no_random_arm(text, tmp_path):
     stream = uprior.Stream(Pointwise(), seed=3, batch_size=4, length=32)
     uprior.pretrain(build("llama-tiny", context=32), stream, steps=2, out=tmp_path / "run", show=False)
     study = uprior.compare(
-        ship(tmp_path / "run", tmp_path / "mine"), text, out=tmp_path / "c", **SIZES, learning_rates=[1e-3]
+        ship(tmp_path / "run", tmp_path / "mine"), text, out=tmp_path / "c", **SIZES | {"learning_rates": (1e-3,)}
     )
     assert list(study.summary["final_bits"]) == ["scratch", "warmed", "shuffled"]
 
 
-def test_sizes_are_its_own_unless_given(given, text, tmp_path):
-    uprior.compare(
-        given, text, out=tmp_path / "c", steps=1, trial_steps=1, context=16, evaluations=3, positions=2, show=False
-    )
+def test_sizes_are_its_own_unless_given(given, text, tmp_path, monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("uprior.comparing._Runner.lines", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        uprior.compare(given, text, out=tmp_path / "c", positions=2, show=False)
     config = json.loads((Path(tmp_path) / "c" / "config.json").read_text())
-    assert (config["batch_size"], config["schedule"]) == (4, "cosine") and len(config["learning_rates"]) == 4
+    assert (config["steps"], config["batch_size"], config["length"], config["schedule"]) == (60, 4, 32, "cosine")
+    assert len(config["learning_rates"]) == 4 and config["evaluations"] == 6
 
 
 def test_contexts_that_cannot_be_are_told(given, text, tmp_path):

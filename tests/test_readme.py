@@ -33,7 +33,7 @@ SMALLER = {
     "--file mydata.txt": "--file mydata.txt --model 32x1 --length 32 --rows 2 --sources dyck pcfg --default zipf --first-warm 64 "
     "--first-real 64 --warm-tokens 64 --real-tokens 64 --seeds 2 --positions 2 --rates 0.001",
     "--tokens 1B": "--tokens 20k",
-    "--data mydata.txt": "--data mydata.txt --steps 2 --trial-steps 1 --evaluations 3 --positions 4 --batch-size 2",
+    "--data mydata.txt": "--data mydata.txt --steps 2 --learning-rates 0.001 --evaluations 3 --positions 4 --batch-size 2",
 }
 
 
