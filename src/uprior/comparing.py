@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,20 +74,27 @@ def compare(
     limit_bytes     train on only so much of the data
     """
     begin = warm_start(warm, context)
-    usual = begin.usual
-    steps = usual.steps if steps is None else steps
+    given: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": batch_size,
+        "learning_rates": None if learning_rates is None else tuple(learning_rates),
+        "schedule": schedule,
+        "evaluations": evaluations,
+        "positions": positions,
+    }
+    sizes = replace(begin.usual, **{name: value for name, value in given.items() if value is not None})
     plan = _Plan(
         begin,
         corpora.get(data),
         data,
         seeds,
-        steps,
-        usual.batch_size if batch_size is None else batch_size,
-        tuple(usual.learning_rates if learning_rates is None else learning_rates),
-        steps if trial_steps is None else trial_steps,
-        schedule or usual.schedule,
-        usual.evaluations if evaluations is None else evaluations,
-        usual.positions if positions is None else positions,
+        sizes.steps,
+        sizes.batch_size,
+        sizes.learning_rates,
+        sizes.steps if trial_steps is None else trial_steps,
+        sizes.schedule,
+        sizes.evaluations,
+        sizes.positions,
         limit_bytes,
         show,
     )

@@ -198,6 +198,7 @@ class ShippedModel:
 
     def describe(self) -> dict[str, Any]:
         return {
+            "shipped": True,
             "warm_fingerprint": self.spent.sha256,
             "model": self._described,
             "warm_flops": self.spent.flops,
