@@ -196,17 +196,22 @@ def bench_loss(vocab: int = 50_257, *, rows: int = 16, length: int = 256, width:
 
 
 def loss_peak(way: str, vocab: int, rows: int, length: int, width: int) -> dict[str, float]:
-    """{mb, seconds} of one loss and its gradients, from bfloat16 hidden states and float32 weights."""
+    """{mb, seconds} of one loss and its gradients, from float32 weights and hidden states as training has them on this machine.
+
+    Where bfloat16 is emulated these are float32, as in training: products of emulated numbers take a minute here.
+    """
     import torch
 
+    from uprior.train.hardware import resolve_precision
     from uprior.train.loss import readout_scored_sum, scored_sum
 
-    hidden = torch.randn(rows, length, width).to(torch.bfloat16).requires_grad_()
+    dtype = torch.bfloat16 if resolve_precision("auto", torch.device("cpu")) == "bfloat16" else torch.float32
+    hidden = torch.randn(rows, length, width).to(dtype).requires_grad_()
     weight = (torch.randn(vocab, width) / width**0.5).requires_grad_()
     tokens, scored = torch.randint(0, vocab, (rows, length)), torch.ones(rows, length, dtype=torch.bool)
     before, started = resident_mb(), time.perf_counter()
     if way == "whole":
-        loss, _ = scored_sum(hidden @ weight.to(torch.bfloat16).t(), tokens, scored)
+        loss, _ = scored_sum(hidden @ weight.to(dtype).t(), tokens, scored)
     else:
         loss, _ = readout_scored_sum(hidden, weight, tokens, scored)
     torch.autograd.backward(loss)
