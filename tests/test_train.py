@@ -179,6 +179,12 @@ def test_saved_models_give_the_same_logits_in_plain_transformers_in_a_fresh_proc
             assert logits == pytest.approx(model(torch.tensor([ids])).logits[0, -1].tolist(), abs=1e-6)
 
 
+def test_a_model_over_other_ids_than_bytes_gets_no_byte_tokenizer(tmp_path):
+    for vocab in (255, 256, 257):
+        save_model(build("llama-tiny", vocab=vocab, context=32), tmp_path / str(vocab))
+    assert [path.parent.name for path in tmp_path.glob("*/tokenizer.json")] == ["256"]
+
+
 def test_the_byte_tokenizer_reads_and_writes_every_byte():
     text = "".join(map(chr, [*range(128), 0xE9, 0x20AC, 0x1F600]))
     tokenizer = byte_tokenizer()

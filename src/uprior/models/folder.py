@@ -19,7 +19,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Write configuration, safetensors weights, a byte tokenizer (if the vocabulary has 256 ids or more) and checksums.
+    """Write configuration, safetensors weights, a byte tokenizer (where the ids are 256, as bytes are) and checksums.
 
     The folder appears complete or not at all.
     """
@@ -31,7 +31,7 @@ def write_model(model: Any, folder: Path) -> None:
     """The files of ``save_model`` but for the checksums, into a folder that is there."""
     with _quiet():
         model.save_pretrained(folder)
-        if model.config.vocab_size >= 256:
+        if model.config.vocab_size == 256:
             byte_tokenizer().save_pretrained(folder)
 
 

@@ -162,5 +162,5 @@ def _write_configuration(model: Any, folder: Path) -> None:
     config.save_pretrained(folder)
     if model.can_generate():
         model.generation_config.save_pretrained(folder)
-    if config.vocab_size >= 256:
+    if config.vocab_size == 256:
         byte_tokenizer().save_pretrained(folder)
