@@ -270,6 +270,9 @@ def test_a_first_line_of_numbers_is_data(tmp_path: Path) -> None:
         CorpusError, match=r"has no header .* no column 'price'; leave column=\.\.\. away for the last of 2"
     ):
         corpora.get(f"series:path={path},column=price").data("train")
+    for first in ("2020-01-01,0.5", "2020-01-01 10:00:00,0.5", "2020-01-01T10:00Z,0.5"):
+        path.write_text(f"{first}\n2020-01-02,0.25\n")
+        assert corpora.get(f"series:{path}").values().tolist() == [0.5, 0.25]  # type: ignore[attr-defined]
     path.write_text("1\n\n2\nhigh\n")
     with pytest.raises(CorpusError, match="line 4: column 1 is no number: 'high'"):
         corpora.get(f"series:{path}").data("train")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
 from dataclasses import KW_ONLY, dataclass
+from datetime import datetime
 from typing import ClassVar
 
 import numpy as np
@@ -22,9 +24,9 @@ class Series(OneFile):
     """A column of a CSV file as quantised values, one byte each.
 
     Write ``series:PATH``, or ``series:path=PATH,column=OT,levels=64``. The first line names the columns; without ``column`` the
-    last one is read. A first line that is all numbers is data: the file has no header, and ``column`` cannot be given. Level k
-    holds the values between quantiles k / levels and (k + 1) / levels of the *training* split, so that all levels are about as
-    frequent there and nothing of the other splits has a say; values beyond its range get the outermost levels.
+    last one is read. A first line of nothing but numbers and ISO dates is data: the file has no header, and ``column`` cannot be
+    given. Level k holds the values between quantiles k / levels and (k + 1) / levels of the *training* split, so that all levels
+    are about as frequent there and nothing of the other splits has a say; values beyond its range get the outermost levels.
     Raises CorpusError for a column that is not there, and for a value that is no number (the line is named).
     """
 
@@ -47,7 +49,7 @@ class Series(OneFile):
         first = next(rows, None)
         if first is None:
             raise CorpusError(f"{self.label} is empty; give a CSV file with a column of numbers")
-        headless = all(map(_is_number, first[1]))
+        headless = all(map(_is_value, first[1]))
         place, title = self._column_of(first[1], headless)
         found = []
         for line, row in itertools.chain([first] if headless else [], rows):
@@ -65,7 +67,7 @@ class Series(OneFile):
         last = len(head) - 1
         if headless and self.column:
             raise CorpusError(
-                f"'{self.path}' has no header (its first line is all numbers), so no column '{self.column}'; "
+                f"'{self.path}' has no header (its first line is all numbers or dates), so no column '{self.column}'; "
                 f"leave column=... away for the last of {len(head)}, or write a line of names before it"
             )
         if headless:
@@ -88,9 +90,10 @@ class Series(OneFile):
         return np.searchsorted(edges, values, side="right").astype(np.uint8)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _is_value(text: str) -> bool:
+    """Whether a cell is a number or a date, and so names no column."""
+    for read in (float, datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            read(text)
+            return True
+    return False
