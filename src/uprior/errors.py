@@ -74,6 +74,6 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UnknownNameEr
     "unknown source 'randm_lstm'; did you mean 'random_lstm'? There are: random_lstm, uniform"
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(given, names, n=1, cutoff=0.5)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return UnknownNameError(f"unknown {kind} '{given}'; {hint}There are: {', '.join(names) or 'none'}")
+    near = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
+    hint = f"; did you mean '{near[0]}'?" if near else "."
+    return UnknownNameError(f"unknown {kind} '{given}'{hint} There are: {', '.join(names) or 'none'}")

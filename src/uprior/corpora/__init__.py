@@ -77,7 +77,7 @@ def _from_path(given: str) -> Corpus:
         from uprior.corpora.file import missing_path
 
         raise missing_path(given)
-    raise unknown_name("corpus", given, entries())
+    raise unknown_name("file, folder or corpus", given, entries())
 
 
 def revive(data: Mapping[str, Any]) -> Corpus:
