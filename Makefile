@@ -22,16 +22,15 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The environment is made once, and again only when the list of packages changes. Of its 15,000 modules a fifth are ever
-# imported, and Python compiles those then: pip would spend a minute on all.
+# The environment is made once, and again only when the list of packages changes.
 .venv/installed: pyproject.toml constraints/pins.txt
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(PIP_ARGS) -c constraints/pins.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/pins.txt -e .
 	touch $@
 
 .venv/installed-dev: pyproject.toml constraints/pins.txt
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(PIP_ARGS) -c constraints/pins.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints/pins.txt -e '.[dev]'
 	touch $@ .venv/installed
 
 clean:
