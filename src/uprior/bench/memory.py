@@ -198,7 +198,7 @@ def bench_loss(vocab: int = 50_257, *, rows: int = 16, length: int = 256, width:
 def loss_peak(way: str, vocab: int, rows: int, length: int, width: int) -> dict[str, float]:
     """{mb, seconds} of one loss and its gradients, from float32 weights and hidden states as training has them on this machine.
 
-    Where bfloat16 is emulated these are float32, as in training: products of emulated numbers take a minute here.
+    So they are float32 where bfloat16 is emulated, and bfloat16 elsewhere.
     """
     import torch
 

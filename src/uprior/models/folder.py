@@ -31,8 +31,13 @@ def write_model(model: Any, folder: Path) -> None:
     """The files of ``save_model`` but for the checksums, into a folder that is there."""
     with _quiet():
         model.save_pretrained(folder)
-        if model.config.vocab_size == 256:
-            byte_tokenizer().save_pretrained(folder)
+        write_tokenizer(model.config, folder)
+
+
+def write_tokenizer(config: Any, folder: Path) -> None:
+    """The byte tokenizer, where ids can be bytes: in a vocabulary of 256."""
+    if config.vocab_size == 256:
+        byte_tokenizer().save_pretrained(folder)
 
 
 def load_model(path: str | Path) -> Any:

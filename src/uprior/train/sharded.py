@@ -21,7 +21,7 @@ from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, Hu
 
 from uprior.errors import CheckpointError
 from uprior.files import disk_errors, new_folder, write_json
-from uprior.models.folder import byte_tokenizer
+from uprior.models.folder import write_tokenizer
 from uprior.train.distributed import Group
 
 
@@ -162,5 +162,4 @@ def _write_configuration(model: Any, folder: Path) -> None:
     config.save_pretrained(folder)
     if model.can_generate():
         model.generation_config.save_pretrained(folder)
-    if config.vocab_size == 256:
-        byte_tokenizer().save_pretrained(folder)
+    write_tokenizer(config, folder)
