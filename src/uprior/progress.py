@@ -12,13 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Reporter:
-    """Shows steps done of ``total``, with a text of numbers and the time left."""
+    """Shows steps done of ``total``, with a text of numbers and, once the first is done and another, the time left."""
 
     def __init__(
         self, title: str, total: int, done: int = 0, *, show: bool = True, seconds_between: float = 10.0
     ) -> None:
         self.title, self.total, self.first, self.show, self.between = title, total, done, show, seconds_between
-        self.started = self.printed = time.monotonic()
+        self.printed = time.monotonic()
+        self.since: tuple[float, int] | None = (
+            None  # when the first step was done, which loads and compiles, and which it was
+        )
         self.bar: Progress | None = None
         if show and sys.stderr.isatty():
             self.bar = Progress(
@@ -40,10 +43,18 @@ class Reporter:
             self.bar.update(self.task, completed=done, numbers=numbers)
             return
         now = time.monotonic()
+        if self.since is None and done > self.first:
+            self.since = now, done
         if self.show and (now - self.printed >= self.between or done == self.total):
             self.printed = now
-            left = (now - self.started) / max(1, done - self.first) * (self.total - done)
-            _write(f"{self.title}  {done}/{self.total}  {numbers}  left {clock(left)}")
+            _write(f"{self.title}  {done}/{self.total}  {numbers}{self._left(now, done)}")
+
+    def _left(self, now: float, done: int) -> str:
+        """The time left at the rate of what came after the first step; nothing where that is not known yet."""
+        began, first = self.since or (now, done)
+        if done == self.total:
+            return "  left 0:00"
+        return f"  left {clock((now - began) / (done - first) * (self.total - done))}" if done > first else ""
 
     def say(self, text: str) -> None:
         """One line above the bar."""

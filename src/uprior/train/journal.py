@@ -51,7 +51,8 @@ class Journal:
             step=step, tokens_per_second=round(speed), seconds=round(seconds, 4), data_wait=round(waited, 5)
         )
         floor = "" if record.above_floor_nats is None else f"  {record.above_floor_nats:.3f} nats above floor"
-        self.reporter.update(step, f"loss {record.loss_nats:.3f} nats{floor}  {speed:,.0f} tokens/s")
+        told = f"  {speed:,.0f} tokens/s" if step > self.reporter.first + 1 else ""  # the first one loads and compiles
+        self.reporter.update(step, f"loss {record.loss_nats:.3f} nats{floor}{told}")
 
     def skipped(self, step: int, what: str, count: int, most: int) -> None:
         """A step was not taken, the ``count``-th of at most ``most``."""
