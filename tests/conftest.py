@@ -20,6 +20,16 @@ def pytest_xdist_make_scheduler(config, log):
     return WorkStealingScheduling(config, log)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _disk_takes_its_time():
+    """fsync waits for the disk, a sixth of the time of many tests, against power cuts, which no test makes: what a killed process
+    has written the kernel still has. Processes that tests start wait as ever.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def text(tmp_path_factory):
     """A file of real data, small: 13,889 bytes of numbers that count up."""
