@@ -11,10 +11,12 @@ import torch
 
 import uprior
 from uprior.errors import SpecError
-from uprior.models.matching import _codes
+from uprior.evals.model import ModelPredictor
+from uprior.models.matching import _codes, _parts
 from uprior.models.mup import rescale_
 from uprior.models.presets import PRESETS, Preset, fresh_like, from_config
 from uprior.models.sizes import build, preset_of
+from uprior.sources import PitmanYor
 from uprior.train.fused import fused_hidden
 
 
@@ -31,7 +33,7 @@ def share_right(model: Any, ids: torch.Tensor, first: int) -> float:
     return float((guesses == ids[:, 1:])[:, first:].double().mean())
 
 
-@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-3m-matching", "128x2-matching"])
+@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-3m-matching", "128x2-matching", "llama-3m-matching-2"])
 @pytest.mark.parametrize("period", [20, 100])
 def test_it_copies_before_it_is_trained(name: str, period: int) -> None:
     model = build(name, context=256, seed=0)
@@ -46,8 +48,28 @@ def test_it_finds_what_stood_hundreds_of_tokens_before() -> None:
     assert share_right(model, periodic(8, 512, 250), 260) > 0.6
 
 
-def test_everything_in_it_is_trained() -> None:
-    model = uprior.build("llama-1m-matching", context=64)
+def test_the_second_version_begins_ahead() -> None:
+    rows = uprior.Stream(PitmanYor(), seed=0, batch_size=24, length=256, vocab=256).batch(0).tokens.astype(np.int64)
+    first, second = (
+        ModelPredictor(uprior.build(f"llama-3m-{name}", context=256)).bits(rows).bits.mean()
+        for name in ("matching", "matching-2")
+    )
+    assert second < first - 0.15
+
+
+@pytest.mark.parametrize(("head_size", "size"), [(64, 255), (128, 255), (64, 63), (16, 15)])
+def test_heads_of_one_order_pass_on_different_dimensions(head_size: int, size: int) -> None:
+    torch.manual_seed(0)
+    parts = list(_parts([1, 2, 1, 2], head_size, size, apart=True))
+    assert all(torch.allclose(part @ part.t(), torch.eye(len(part)), atol=1e-5) for part in parts)
+    overlap = float((parts[0] @ parts[2].t()).abs().max())
+    assert overlap < 1e-5 or 2 * head_size > size
+    assert float((parts[0] @ parts[1].t()).abs().max()) > 0.01  # those of another order choose anew
+
+
+@pytest.mark.parametrize("name", ["llama-1m-matching", "llama-1m-matching-2"])
+def test_everything_in_it_is_trained(name: str) -> None:
+    model = uprior.build(name, context=64)
     ids = periodic(2, 64, 20)
     torch.nn.functional.cross_entropy(model(ids[:, :-1]).logits.flatten(0, 1), ids[:, 1:].flatten()).backward()
     for name, weight in model.named_parameters():
@@ -110,9 +132,22 @@ def test_symbols_lie_as_far_apart_as_the_dimensions_allow(size: int, far: float)
 
 
 def test_names_of_sizes() -> None:
+    second = preset_of("llama-3m-matching-2")
+    assert second == dataclasses.replace(PRESETS["llama-3m-matching"], first_weights="matching-2")
+    small = Preset("llama", 64, 2, 4, 32, "matching-2", 64)
+    assert preset_of("64x2-matching-2") == small
     assert preset_of("512x2-matching") == dataclasses.replace(PRESETS["llama-3m-matching"], head_size=64)
     assert preset_of("gpt2:16x2x4") == Preset("gpt2", 16, 2, 4, 64)
-    for wrong in ("513x2", "512x0", "gpt2:16x2x5", "gpt2:12x2x4", "llama-2m", "512x2-other"):
+    for wrong in (
+        "513x2",
+        "512x0",
+        "gpt2:16x2x5",
+        "gpt2:12x2x4",
+        "llama-2m",
+        "512x2-other",
+        "64x2-matching-3",
+        "llama-5m-matching-2",
+    ):
         assert preset_of(wrong) is None, wrong
     untied = build("gpt2:16x2x4", vocab=31, context=20, seed=0, untied=True)
     assert untied.lm_head.weight is not untied.transformer.wte.weight and untied.config.vocab_size == 31

@@ -13,7 +13,7 @@ from uprior import sources
 from uprior.errors import CheckpointError, RunDirectoryError, SpecError
 from uprior.files import CHECKSUMS, file_sha256, new_folder, read_lines, write_json, write_text
 from uprior.models.folder import find_model, load_model, write_model
-from uprior.models.matching import MATCHING
+from uprior.models.matching import MATCHING, MATCHING_2
 from uprior.models.mup import rescale_
 from uprior.models.presets import flops_per_token, fresh_like
 from uprior.models.shipped import shipped
@@ -183,7 +183,8 @@ def _described(before: dict[str, Any]) -> str:
 
 
 _NO_COMMAND = "# the run recorded no command; its recipe is in recipe.json"
-_FIRST_WEIGHTS = {MATCHING: "random rotations that look up what followed similar contexts (uprior/models/matching.py)"}
+_MATCHER = "random rotations that look up what followed similar contexts (uprior/models/matching.py)"
+_FIRST_WEIGHTS = {MATCHING: _MATCHER, MATCHING_2: f"{_MATCHER}, version 2"}
 _LEAD_FRESH = (
     "A causal transformer over bytes that has seen **no real data**: from fresh weights it was trained on what random\n"
     "computation wrote."

@@ -26,7 +26,7 @@ class Preset:
     layers: int
     heads: int
     inner: int
-    first_weights: str = ""  # or MATCHING
+    first_weights: str = ""  # or MATCHING, MATCHING_2
     head_size: int = 0  # 0: width / heads
 
 
@@ -105,8 +105,8 @@ def config_of(preset: Preset, vocab: int, context: int) -> Any:
             max_position_embeddings=context,
             **common,
         )
-        if preset.first_weights == MATCHING:
-            matching_config(config)
+        if preset.first_weights:
+            matching_config(config, preset.first_weights)
     elif preset.family == "gpt2":
         config = GPT2Config(
             n_embd=preset.width,

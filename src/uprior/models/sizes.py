@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from uprior.errors import CheckpointError, SpecError, UnknownNameError, unknown_name
 from uprior.models.folder import find_model
 from uprior.models.guard import inspect
-from uprior.models.matching import MATCHING
+from uprior.models.matching import MATCHING, MATCHING_2
 from uprior.models.presets import PRESETS, Preset, config_of, from_config
 
 SIZES = (
-    "WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, WIDTHxLAYERS-matching, FAMILY:WIDTHxLAYERSxHEADS with a family of "
-    "gpt2, gpt-neox, llama, as in gpt2:16x2x4"
+    "WIDTHxLAYERS with a width of 32, 64, ..., as in 128x4, WIDTHxLAYERS-matching, WIDTHxLAYERS-matching-2, "
+    "FAMILY:WIDTHxLAYERSxHEADS with a family of gpt2, gpt-neox, llama, as in gpt2:16x2x4"
 )
 ALLOWED = f"{SIZES}, or one of {', '.join(PRESETS)}"
 # Of a configuration: what says nothing about the architecture.
@@ -29,6 +30,7 @@ def preset_of(text: str) -> Preset | None:
 
     ``WIDTHxLAYERS``               a Llama, heads of 32, gates 8/3 wide
     ``WIDTHxLAYERS-matching``      a Llama that begins by matching contexts: 4 or more heads of 64, gates half as wide
+    ``...-matching-2``             these sizes and presets with the second version of that start
     ``FAMILY:WIDTHxLAYERSxHEADS``  gates of a Llama 8/3 wide, other MLPs 4 wide; ``gpt2:16x2x4`` is what the published
                                    diagnostics call 2_4_16
 
@@ -37,6 +39,9 @@ def preset_of(text: str) -> Preset | None:
     """
     if text in PRESETS:
         return PRESETS[text]
+    if text.endswith(MATCHING_2):
+        first = preset_of(text.removesuffix(MATCHING_2) + MATCHING)
+        return first and replace(first, first_weights=MATCHING_2)
     if size := re.fullmatch(r"([1-9]\d*)x([1-9]\d*)(-matching)?", text):
         width, layers = int(size[1]), int(size[2])
         if width % 32:
@@ -97,7 +102,8 @@ def size_of(checkpoint: str | Path) -> str:
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     sizes = [f"{family}:{width}x{layers}x{heads}" for family in ("gpt2", "gpt-neox", "llama")]
-    for text in (*PRESETS, f"{width}x{layers}", f"{width}x{layers}-matching", *sizes):
+    matching = [f"{name}-2" for name in (*PRESETS, f"{width}x{layers}-matching") if name.endswith(MATCHING)]
+    for text in (*PRESETS, f"{width}x{layers}", f"{width}x{layers}-matching", *sizes, *matching):
         preset = preset_of(text)
         if preset is not None and _same(config_of(preset, config.vocab_size, config.max_position_embeddings), config):
             return text
