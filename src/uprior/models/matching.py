@@ -32,9 +32,9 @@ LAG_LOGIT = 12.0
 MATCH_LOGITS = (9.0, 8.0, 7.0)
 # Length of what a head writes that found one symbol: all together outweigh what was read, none disturbs a later layer.
 FOUND_SIZE = 0.3
-# The same in the last layer, and the readout's table over that of the embedding, in the second version: no layer comes after
-# the last, so what is found may drown what was read, whose share of every logit is noise.
-LAST_FOUND_SIZE, READOUT_SIZE = 1.2, 0.4
+# In the second version, the same in the last layer: none comes after it, so what is found may drown what was read, whose share
+# of every logit is noise; and the logit of a symbol when all that was found is that symbol.
+LAST_FOUND_SIZE, SURE_LOGIT = 1.2, 9.0
 # Of the random weights below and beside all this: small, or the later layers do not find what they look for; none is zero, so
 # everything gets a gradient.
 RANDOM_SIZE = 0.03
@@ -69,7 +69,7 @@ def begin_as_matcher_(model: Any) -> None:
         codes = _codes(config.vocab_size, len(symbols))
         heard = _orthonormal(len(symbols), width - 1) @ basis[1:]
         model.get_input_embeddings().weight.copy_(codes @ symbols + COMMON_SIZE * common)
-        model.get_output_embeddings().weight.copy_(codes @ heard * (READOUT_SIZE if second else 1))
+        model.get_output_embeddings().weight.copy_(codes @ heard * (SURE_LOGIT / math.sqrt(width) if second else 1))
         for layer in model.model.layers:
             attention = layer.self_attn
             for matrix in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
