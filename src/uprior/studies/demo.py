@@ -16,7 +16,7 @@ from uprior.sources.universal import Universal
 from uprior.spec import parameter
 from uprior.studies import Study
 
-MODEL, CONTEXT = "256x2-matching", 256
+MODEL, CONTEXT = "256x2-matching-2", 256
 
 
 @dataclass(frozen=True)
