@@ -12,15 +12,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 class Reporter:
-    """Shows steps done of ``total``, with a text of numbers and, once the first is done and another, the time left."""
+    """Shows steps done of ``total``, with a text of numbers and, from the second step on, the time left."""
 
     def __init__(
         self, title: str, total: int, done: int = 0, *, show: bool = True, seconds_between: float = 10.0
     ) -> None:
         self.title, self.total, self.first, self.show, self.between = title, total, done, show, seconds_between
         self.printed = time.monotonic()
-        self.since: tuple[float, int] | None = (
-            None  # when the first step was done, which loads and compiles, and which it was
+        self.first_done: tuple[float, int] | None = (
+            None  # when the first step here was, which loads and compiles; and which
         )
         self.bar: Progress | None = None
         if show and sys.stderr.isatty():
@@ -43,15 +43,15 @@ class Reporter:
             self.bar.update(self.task, completed=done, numbers=numbers)
             return
         now = time.monotonic()
-        if self.since is None and done > self.first:
-            self.since = now, done
+        if self.first_done is None and done > self.first:
+            self.first_done = now, done
         if self.show and (now - self.printed >= self.between or done == self.total):
             self.printed = now
             _write(f"{self.title}  {done}/{self.total}  {numbers}{self._left(now, done)}")
 
     def _left(self, now: float, done: int) -> str:
         """The time left at the rate of what came after the first step; nothing where that is not known yet."""
-        began, first = self.since or (now, done)
+        began, first = self.first_done or (now, done)
         if done == self.total:
             return "  left 0:00"
         return f"  left {clock((now - began) / (done - first) * (self.total - done))}" if done > first else ""
