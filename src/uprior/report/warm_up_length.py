@@ -99,7 +99,9 @@ def helps(lengths: Sequence[Named], level: float) -> str:
         return REPRODUCED
     if all(one["low"] is not None and one["low"] > -WORTH * level for one in lengths):
         return NOT_REPRODUCED
-    return f"{NOT_TESTABLE}: the seeds do not tell it from none"
+    alone = any(one["high"] is not None and one["high"] < 0 for one in lengths)
+    many = ", when it is counted how many lengths were tried (Holm)" if alone else ""
+    return f"{NOT_TESTABLE}: the seeds do not tell it from none{many}"
 
 
 def hurts(cost: Named, turn: Named, level: float) -> str:
