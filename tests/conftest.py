@@ -21,7 +21,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _disk_takes_its_time():
+def _no_waiting_for_the_disk():
     """fsync waits for the disk, a sixth of the time of many tests, against power cuts, which no test makes: what a killed process
     has written the kernel still has. Processes that tests start wait as ever.
     """

@@ -256,7 +256,9 @@ def test_other_sets_are_told_before_and_after() -> None:
 
 
 def test_a_checkpoint_tells_what_is_fresh_beside_it(tmp_path: Path) -> None:
-    for number, name in enumerate(("32x1", "64x2-matching", "gpt2:16x2x4", "gpt-neox:32x2x2", "llama-tiny")):
+    for number, name in enumerate(
+        ("32x1", "64x2-matching", "64x2-matching-2", "gpt2:16x2x4", "gpt-neox:32x2x2", "llama-tiny")
+    ):
         save_model(build(name, context=48, seed=0), tmp_path / str(number))
         assert size_of(tmp_path / str(number)) == name
     trained, found = load_model("universal"), preset_of(size_of("universal"))

@@ -19,9 +19,8 @@ class Reporter:
     ) -> None:
         self.title, self.total, self.first, self.show, self.between = title, total, done, show, seconds_between
         self.printed = time.monotonic()
-        self.first_done: tuple[float, int] | None = (
-            None  # when the first step here was, which loads and compiles; and which
-        )
+        # When the first step was done here, which loads and compiles, and which it was.
+        self.first_done: tuple[float, int] | None = None
         self.bar: Progress | None = None
         if show and sys.stderr.isatty():
             self.bar = Progress(

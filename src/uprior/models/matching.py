@@ -32,9 +32,11 @@ LAG_LOGIT = 12.0
 MATCH_LOGITS = (9.0, 8.0, 7.0)
 # Length of what a head writes that found one symbol: all together outweigh what was read, none disturbs a later layer.
 FOUND_SIZE = 0.3
-# In the second version, the same in the last layer: none comes after it, so what is found may drown what was read, whose share
-# of every logit is noise; and the logit of a symbol when all that was found is that symbol.
-LAST_FOUND_SIZE, SURE_LOGIT = 1.2, 9.0
+# The same in the last layer of the second version: none comes after it, so what is found may drown what was read, whose share
+# of every logit is noise.
+LAST_FOUND_SIZE = 1.2
+# And there the logit of a symbol, if all that the stream holds is that symbol.
+SURE_LOGIT = 9.0
 # Of the random weights below and beside all this: small, or the later layers do not find what they look for; none is zero, so
 # everything gets a gradient.
 RANDOM_SIZE = 0.03
@@ -51,9 +53,9 @@ def begin_as_matcher_(model: Any) -> None:
     back to shorter ones; none at all: a histogram), and write the token that followed where the readout listens. The readout's
     table is a rotation of the embedding's, so what was read is not taken for a prediction. MLPs begin near silence.
 
-    In the second version heads that look for the same pass on different dimensions of what they find (64 of 255 each, chosen at
-    random in the first: symbols that stand nowhere near then take a share of the probability), and sizes are those of
-    LAST_FOUND_SIZE. It begins 0.4 bits per byte ahead on real text and still is after half a million tokens (docs/LOG.md).
+    In the second version heads that look for the same pass on different dimensions of what they find (in the first each chooses
+    at random, and symbols that stand nowhere near take a share of the probability), and the last layer writes LAST_FOUND_SIZE
+    for a readout scaled by SURE_LOGIT. docs/LOG.md has what it is worth, and for how long.
 
     For configurations that ``matching_config`` was applied to, with heads of 16 or more dimensions that share no keys or values.
     """

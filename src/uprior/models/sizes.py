@@ -102,8 +102,8 @@ def size_of(checkpoint: str | Path) -> str:
     config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     sizes = [f"{family}:{width}x{layers}x{heads}" for family in ("gpt2", "gpt-neox", "llama")]
-    matching = [f"{name}-2" for name in (*PRESETS, f"{width}x{layers}-matching") if name.endswith(MATCHING)]
-    for text in (*PRESETS, f"{width}x{layers}", f"{width}x{layers}-matching", *sizes, *matching):
+    names = (*PRESETS, f"{width}x{layers}", f"{width}x{layers}-matching", *sizes)
+    for text in (*names, *(f"{name}-2" for name in names)):
         preset = preset_of(text)
         if preset is not None and _same(config_of(preset, config.vocab_size, config.max_position_embeddings), config):
             return text
