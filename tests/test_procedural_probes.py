@@ -11,6 +11,7 @@ import pytest
 from uprior import sources, studies
 from uprior.errors import SpecError
 from uprior.report.composition import composition_pages
+from uprior.report.probe_verdicts import control_verdict
 from uprior.report.procedural_probes import procedural_probes_pages
 from uprior.studies._probe_budgets import BUDGETS, FOUR_TASKS, PUBLISHED_TASKS, SMALL_TASKS, TASKS
 from uprior.studies._probes import probe_stage, resized, warm_up, warmed_arm
@@ -98,10 +99,25 @@ def test_the_bar_of_haystack(probes: Any) -> None:
 def test_a_control_that_is_as_good_takes_the_claim_back(probes: Any) -> None:
     summary, records, _ = probes
     best = next(one for one in summary["differences"] if one["arm"] == summary["best"])
-    for value, said in ((best["value"] + 0.1, "claim is withdrawn"), (best["value"] - 0.1, "It beats every control.")):
-        with_control = changed(summary)
-        with_control["controls"] = [best | {"arm": "random tokens", "value": value}]
+    with_control = changed(summary)
+    for one in with_control["differences"]:
+        one["per_seed"] = [0.2]
+    for gain, said in ((0.3, "It does not beat every control: the claim"), (0.1, "by less than the seeds can tell")):
+        with_control["controls"] = [best | {"arm": "random tokens", "per_seed": [gain]}]
         assert said in procedural_probes_pages(with_control, records)["procedural-probes.md"].decode()
+
+
+def test_controls_are_beaten_by_pairs_of_seeds() -> None:
+    apart, level = {"random tokens": [0.01, 0.02, 0.03]}, {"weights shuffled": [0.11, 0.05, 0.14]}
+    beaten = control_verdict([0.11, 0.12, 0.13], apart)
+    assert (
+        beaten
+        == "minus the strongest control, random tokens, it has +10.0 points (+10.0 to +10.0). **It beats every control.**"
+    )
+    # By 2 points: differences of 0, 7 and -1, Student's t of 4.303 times a standard error of 2.517.
+    told = control_verdict([0.11, 0.12, 0.13], apart | level)
+    assert "weights shuffled, it has +2.0 points (−8.8 to +12.8)" in told and "the claim is withdrawn" in told
+    assert "there is no claim" in control_verdict([-0.2, -0.1, 0.0], apart)
 
 
 def test_parts_compose(tmp_path: Path) -> None:

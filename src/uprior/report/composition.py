@@ -9,7 +9,7 @@ import numpy as np
 
 from uprior.report.arms import Records, carry_table, difference_table, laboratory_origin, power_note, seeds_table
 from uprior.report.document import Block, Heading, Table, pages
-from uprior.report.probe_verdicts import points
+from uprior.report.probe_verdicts import control_verdict, points
 from uprior.report.procedural_probes import HOW, learnt_table, sizes_text
 
 TITLE = "Composition: attention from one source, MLPs from another"
@@ -59,13 +59,10 @@ def _controls(summary: Mapping[str, Any]) -> list[str]:
     """The first child beside the strongest of its controls."""
     if not summary["controls"]:
         return []
-    means = {arm: float(np.mean(values)) for arm, values in summary["means"].items()}
-    child, strongest = summary["children"][0]["arm"], max(summary["controls"], key=means.__getitem__)
-    won = "It beats every control" if means[child] > means[strongest] else "It does not beat every control"
-    return [
-        f"Controls of {child}: the strongest, {strongest}, has {100 * means[strongest]:.1f} % in the mean over tasks, the child "
-        f"{100 * means[child]:.1f} %. **{won}.**"
-    ]
+    means, child = {arm: np.array(values) for arm, values in summary["means"].items()}, summary["children"][0]["arm"]
+    gains = {arm: list(means[arm] - means["scratch"]) for arm in (child, *summary["controls"])}
+    verdict = control_verdict(gains.pop(child), gains)
+    return [f"Controls of {child}: in the mean over tasks, {verdict}"]
 
 
 def _as_published(summary: Mapping[str, Any]) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
+
+import numpy as np
 
 from uprior.report.arms import signed
 from uprior.report.document import Table
+from uprior.statistics import paired_difference
 
 # Accuracies in per cent, of two layers of width 16 after 10,000 steps of 1,000 rows (multiplication: four of width 512), by
 # Jiang, Shinnick et al. 2026 (arXiv 2601.21725) and on their project page: scratch, and (source, part); ANY: which part is not
@@ -73,6 +78,23 @@ def points(one: Mapping[str, Any]) -> str:
         return signed(100 * one["difference"], 1)
     low, high = (signed(100 * one[end], 1) for end in ("low", "high"))
     return f"{signed(100 * one['difference'], 1)} ({low} to {high})"
+
+
+def control_verdict(gains: Sequence[float], controls: Mapping[str, Sequence[float]]) -> str:
+    """What the controls leave of an arm: its gain over scratch in mean accuracy, per seed [S], beside each control's [S]."""
+    strongest = max(controls, key=lambda arm: fmean(controls[arm]))
+    gaps = {arm: paired_difference(np.array(gains), np.array(values)) for arm, values in controls.items()}
+    gap = gaps[strongest]
+    if fmean(gains) <= 0:
+        verdict = "It is not ahead of scratch: there is no claim to take back"
+    elif gap.value <= 0:
+        verdict = "It does not beat every control: the claim is withdrawn"
+    elif all(one.low > 0 for one in gaps.values()):
+        verdict = "It beats every control"
+    else:
+        verdict = "It is above every control by less than the seeds can tell from nothing: the claim is withdrawn"
+    ends = "" if math.isnan(gap.low) else f" ({signed(100 * gap.low, 1)} to {signed(100 * gap.high, 1)})"
+    return f"minus the strongest control, {strongest}, it has {signed(100 * gap.value, 1)} points{ends}. **{verdict}.**"
 
 
 def _found(differences: Sequence[Mapping[str, Any]], source: str, part: str, task: str) -> Mapping[str, Any] | None:
