@@ -12,8 +12,8 @@ from typing import Any
 from uprior import sources
 from uprior.errors import CheckpointError, RunDirectoryError, SpecError
 from uprior.files import CHECKSUMS, file_sha256, new_folder, read_lines, write_json, write_text
+from uprior.models.first_weights import FIRST_WEIGHTS
 from uprior.models.folder import find_model, load_model, write_model
-from uprior.models.matching import MATCHING, MATCHING_2
 from uprior.models.mup import rescale_
 from uprior.models.presets import flops_per_token, fresh_like
 from uprior.models.shipped import shipped
@@ -99,14 +99,15 @@ def card(recipe: dict[str, Any], scores: Sequence[dict[str, Any]] = ()) -> str:
     seed = recipe["start_seed"]
     before = recipe.get("before")
     lead = _LEAD_OTHER if seed is None and not before else _LEAD_FRESH
-    start = "" if seed is None else f", {seed} (step-0 weights)"
+    weights_seed = "" if seed is None else f", {seed} (step-0 weights)"
+    start = FIRST_WEIGHTS.get(run["model"]["config"].get("first_weights", ""))
     both = ", of both runs" if before else ""
     facts = {
         "model": f"{run['model']['architecture']}, {run['model']['parameters']:,} parameters; id b is the byte b",
         "began as": _described(before) if before else None,
-        "first weights": _FIRST_WEIGHTS.get(run["model"]["config"].get("first_weights", "")),
+        "first weights": start.card if start else "",
         "source": f"`{describe(sources.revive(stream['source']))}` (version and every field in {RECIPE})",
-        "seed": f"{stream['seed']} (data), {training.get('seed', 0)} (training){start}",
+        "seed": f"{stream['seed']} (data), {training.get('seed', 0)} (training){weights_seed}",
         "symbols to ids": stream["vocab"]["mapping"],
         "batches": f"{stream['batch_size']} rows of {stream['length']} tokens",
         "tokens": f"{run['tokens']:,} in {training['steps']:,} steps",
@@ -183,8 +184,6 @@ def _described(before: dict[str, Any]) -> str:
 
 
 _NO_COMMAND = "# the run recorded no command; its recipe is in recipe.json"
-_MATCHER = "random rotations that look up what followed similar contexts (uprior/models/matching.py)"
-_FIRST_WEIGHTS = {MATCHING: _MATCHER, MATCHING_2: f"{_MATCHER}, version 2"}
 _LEAD_FRESH = (
     "A causal transformer over bytes that has seen **no real data**: from fresh weights it was trained on what random\n"
     "computation wrote."

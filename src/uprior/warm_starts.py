@@ -27,8 +27,8 @@ from typing import Any, Protocol
 from uprior import sources
 from uprior.data.stream import Stream
 from uprior.errors import CheckpointError, SpecError
+from uprior.models.first_weights import first_weights_of
 from uprior.models.folder import find_model, load_model, save_model
-from uprior.models.matching import begins_by_matching
 from uprior.models.presets import describe, flops_per_token, fresh_like, from_config
 from uprior.models.shipped import spent_on
 from uprior.rng import digest
@@ -183,12 +183,12 @@ class ShippedModel:
             raise SpecError(f"compare: context = {self.length} is not allowed; allowed: 2 to {longest}")
         self.flops_per_token, self._first, self._config = flops_per_token(model), _first_weights(model), model.config
         self._described = describe(model)
-        self._matches = begins_by_matching(model.config)
-        random = [("warmed", "random"), ("scratch", "random")] if self._matches else []
+        self._made = first_weights_of(model.config) is not None
+        random = [("warmed", "random"), ("scratch", "random")] if self._made else []
         self.pairs = (("warmed", "scratch"), *random, ("warmed", "shuffled"))
 
     def arms(self, steps: int, batch_size: int) -> list[Arm]:
-        random = [Arm("random", "real data from random weights", 0, steps)] if self._matches else []
+        random = [Arm("random", "real data from random weights", 0, steps)] if self._made else []
         return [
             Arm("scratch", f"real data from {self._first}", 0, steps),
             *random,
@@ -215,7 +215,8 @@ class ShippedModel:
 
 def _first_weights(model: Any) -> str:
     """What a model of this configuration begins with."""
-    return "weights that match contexts, made, not trained" if begins_by_matching(model.config) else "random weights"
+    start = first_weights_of(model.config)
+    return f"weights that {start.do}, made, not trained" if start else "random weights"
 
 
 def derived_seed(purpose: str, seed: int) -> int:

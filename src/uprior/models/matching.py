@@ -65,11 +65,11 @@ def begin_as_matcher_(model: Any) -> None:
     head_size = model.model.layers[0].self_attn.head_dim
     lags = min(heads, LAGS)
     with torch.no_grad():
-        basis = _orthonormal(width, width)
+        basis = orthonormal(width, width)
         common, symbols, lag_space = basis[0], basis[1 : width // 2], basis[width // 2 :]
         slots = lag_space[: len(lag_space) // lags * lags].reshape(lags, -1, width)  # [lags, size, width]
         codes = _codes(config.vocab_size, len(symbols))
-        heard = _orthonormal(len(symbols), width - 1) @ basis[1:]
+        heard = orthonormal(len(symbols), width - 1) @ basis[1:]
         model.get_input_embeddings().weight.copy_(codes @ symbols + COMMON_SIZE * common)
         model.get_output_embeddings().weight.copy_(codes @ heard * (SURE_LOGIT / math.sqrt(width) if second else 1))
         for layer in model.model.layers:
@@ -79,7 +79,7 @@ def begin_as_matcher_(model: Any) -> None:
             layer.mlp.down_proj.weight *= MLP_SIZE
         # A slot keeps a projection of a symbol; this makes it as long as the symbol.
         stretch = math.sqrt(len(symbols) / slots.shape[1])
-        kept = _orthonormal(slots.shape[1], len(symbols)) @ symbols * stretch  # [size, width]
+        kept = orthonormal(slots.shape[1], len(symbols)) @ symbols * stretch  # [size, width]
         _fetch_(model.model.layers[0].self_attn, common, kept, slots)
         orders = [min((head + 1) % LAGS, lags) for head in range(heads)]
         for depth, layer in enumerate(list(model.model.layers)[1:]):
@@ -102,12 +102,7 @@ def matching_config(config: Any, version: str) -> None:
     config.first_weights = version  # kept with the configuration, so a fresh model like it begins alike
 
 
-def begins_by_matching(config: Any) -> bool:
-    """Whether ``matching_config`` was applied to this configuration."""
-    return getattr(config, "first_weights", "") in (MATCHING, MATCHING_2)
-
-
-def _orthonormal(rows: int, columns: int) -> torch.Tensor:
+def orthonormal(rows: int, columns: int) -> torch.Tensor:
     """[rows, columns] random orthonormal rows."""
     rotation: torch.Tensor = torch.linalg.qr(torch.randn(columns, rows))[0]
     return rotation.t().contiguous()
@@ -120,11 +115,11 @@ def _codes(count: int, size: int) -> torch.Tensor:
     95 dimensions, for 256 symbols, overlap by 0.10 in the root mean square, these by 0.08; of 255 dimensions by 0.063 and 0.004.
     """
     if size >= count:
-        return _orthonormal(count, size)
-    return torch.nn.functional.normalize(_orthonormal(size, count).t(), dim=1)
+        return orthonormal(count, size)
+    return torch.nn.functional.normalize(orthonormal(size, count).t(), dim=1)
 
 
-def _turning_pairs(head_size: int) -> int:
+def turning_pairs(head_size: int) -> int:
     return max(1, round(TURNING_SHARE * head_size / 2))
 
 
@@ -134,7 +129,7 @@ def _fetch_(attention: Any, common: torch.Tensor, kept: torch.Tensor, slots: tor
     half = size // 2
     read = math.sqrt(width / (1 + COMMON_SIZE**2))  # of a symbol's own part after the norm
     gain = math.sqrt(LAG_LOGIT * math.sqrt(size)) / (COMMON_SIZE * read)
-    pairs = _turning_pairs(size)
+    pairs = turning_pairs(size)
     turns = ROPE_BASE ** (-torch.arange(pairs) / half)
     for lag, slot in enumerate(slots, start=1):
         start = (lag - 1) * size
@@ -149,12 +144,12 @@ def _fetch_(attention: Any, common: torch.Tensor, kept: torch.Tensor, slots: tor
 def _match_(attention: Any, rows: slice, order: int, kept: torch.Tensor, slots: torch.Tensor, shrunk: float) -> None:
     """A head's logits: agreement of the last ``order`` symbols with the symbols before each earlier token."""
     size = rows.stop - rows.start
-    content = [i for i in range(size) if i % (size // 2) >= _turning_pairs(size)]
+    content = [i for i in range(size) if i % (size // 2) >= turning_pairs(size)]
     queries, keys = attention.q_proj.weight[rows], attention.k_proj.weight[rows]
     share = len(content) // max(order, 1)
     for back in range(order):
         dimensions = content[back * share : (back + 1) * share][: slots.shape[1]]
-        mix = _orthonormal(len(dimensions), slots.shape[1])
+        mix = orthonormal(len(dimensions), slots.shape[1])
         gain = shrunk * math.sqrt(MATCH_LOGITS[back] * math.sqrt(size) * slots.shape[1] / len(dimensions))
         queries[dimensions] += gain * mix @ (kept if back == 0 else slots[back - 1])
         keys[dimensions] += gain * mix @ slots[back]
@@ -166,7 +161,7 @@ def _parts(orders: Sequence[int], head_size: int, size: int, *, apart: bool) -> 
     left: dict[int, torch.Tensor] = {}
     for order in orders:
         if not apart or len(left.get(order, ())) < count:
-            left[order] = _orthonormal(size if apart else count, size)
+            left[order] = orthonormal(size if apart else count, size)
         yield left[order][:count]
         left[order] = left[order][count:]
 

@@ -33,7 +33,7 @@ import torch
 from torch import nn
 
 from uprior.errors import SpecError
-from uprior.models.matching import begins_by_matching
+from uprior.models.first_weights import first_weights_of
 
 
 class Factors(NamedTuple):
@@ -216,10 +216,10 @@ def _base_std(model: Any, base_width: int, given: float | None) -> float:
 
 def _check_fresh(model: Any, last_norm: list[torch.Tensor]) -> None:
     """The tables must have the configured scale, and the gain of a last norm that is to hold a factor must be constant."""
-    if begins_by_matching(model.config):
+    if start := first_weights_of(model.config):
         raise SpecError(
-            "width transfer: this model begins by matching contexts, with sizes that rescaling would break; "
-            "leave --base-width away, or take a preset without -matching"
+            f"width transfer: this model begins with weights that {start.do}, with sizes that rescaling would break; "
+            "leave --base-width away, or take a preset without -matching or -counting"
         )
     expected = model.config.initializer_range
     tables = [model.get_input_embeddings().weight] + ([] if last_norm else [model.get_output_embeddings().weight])

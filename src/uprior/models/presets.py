@@ -13,7 +13,9 @@ from typing import Any
 import torch
 
 from uprior.errors import SpecError
-from uprior.models.matching import MATCHING, begin_as_matcher_, begins_by_matching, matching_config
+from uprior.models.counting import COUNTING
+from uprior.models.first_weights import FIRST_WEIGHTS, first_weights_of
+from uprior.models.matching import MATCHING
 from uprior.rng import digest
 
 
@@ -26,7 +28,7 @@ class Preset:
     layers: int
     heads: int
     inner: int
-    first_weights: str = ""  # or MATCHING, MATCHING_2
+    first_weights: str = ""  # random; or one of FIRST_WEIGHTS
     head_size: int = 0  # 0: width / heads
 
 
@@ -38,6 +40,7 @@ PRESETS: dict[str, Preset] = {
     "llama-1m": Preset("llama", 128, 4, 4, 344),
     "llama-1m-matching": Preset("llama", 192, 3, 3, 512, MATCHING),
     "llama-3m-matching": Preset("llama", 512, 2, 8, 256, MATCHING),
+    "llama-5m-counting": Preset("llama", 512, 2, 4, 784, COUNTING, 256),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
     "llama-7m-matching": Preset("llama", 384, 4, 6, 1024, MATCHING),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),
@@ -60,7 +63,8 @@ def fresh_like(model: Any, *, seed: int) -> Any:
 def from_config(config: Any, seed: int, *, plain: bool = False) -> Any:
     """A fresh model of a ``transformers`` configuration, its weights a pure function of configuration and seed.
 
-    Models whose configuration says so begin by matching contexts (``matching``), unless ``plain``; all others by random weights.
+    Models whose configuration says so begin with weights that are made (``first_weights``), unless ``plain``; all others with
+    random ones.
     """
     from transformers import AutoModelForCausalLM
 
@@ -70,8 +74,8 @@ def from_config(config: Any, seed: int, *, plain: bool = False) -> Any:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int.from_bytes(digest("model weights", seed)[:7], "little"))
             model = AutoModelForCausalLM.from_config(config)
-            if begins_by_matching(config) and not plain:
-                begin_as_matcher_(model)
+            if (start := first_weights_of(config)) and not plain:
+                start.begin_(model)
     finally:
         torch.set_num_threads(threads)
     return model
@@ -106,7 +110,7 @@ def config_of(preset: Preset, vocab: int, context: int) -> Any:
             **common,
         )
         if preset.first_weights:
-            matching_config(config, preset.first_weights)
+            FIRST_WEIGHTS[preset.first_weights].configure(config)
     elif preset.family == "gpt2":
         config = GPT2Config(
             n_embd=preset.width,
