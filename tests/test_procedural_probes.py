@@ -112,7 +112,7 @@ def test_controls_are_beaten_by_pairs_of_seeds() -> None:
     beaten = control_verdict([0.11, 0.12, 0.13], apart)
     assert (
         beaten
-        == "minus the strongest control, random tokens, it has +10.0 points (+10.0 to +10.0). **It beats every control.**"
+        == "against the strongest control, random tokens, it has +10.0 points (+10.0 to +10.0). **It beats every control.**"
     )
     # By 2 points: differences of 0, 7 and -1, Student's t of 4.303 times a standard error of 2.517.
     told = control_verdict([0.11, 0.12, 0.13], apart | level)

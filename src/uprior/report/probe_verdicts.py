@@ -94,7 +94,9 @@ def control_verdict(gains: Sequence[float], controls: Mapping[str, Sequence[floa
     else:
         verdict = "It is above every control by less than the seeds can tell from nothing: the claim is withdrawn"
     ends = "" if math.isnan(gap.low) else f" ({signed(100 * gap.low, 1)} to {signed(100 * gap.high, 1)})"
-    return f"minus the strongest control, {strongest}, it has {signed(100 * gap.value, 1)} points{ends}. **{verdict}.**"
+    return (
+        f"against the strongest control, {strongest}, it has {signed(100 * gap.value, 1)} points{ends}. **{verdict}.**"
+    )
 
 
 def _found(differences: Sequence[Mapping[str, Any]], source: str, part: str, task: str) -> Mapping[str, Any] | None:
