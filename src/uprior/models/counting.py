@@ -4,8 +4,8 @@ The starts of ``matching`` look up what followed the longest match, with heads t
 things cost them more than all else (docs/LOG.md): logits that are linear in what was found, where they ought to be its logarithm,
 and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare short matches and frequent
 ones are weighed in one sum, and an MLP bends what was found. Nothing here knows any data: symbols are corners of a simplex,
-turned at random, and the constants were fitted to random computation (``universal``). All of it can be trained, at rates a
-hundred times smaller than usual: steps of AdamW or Muon at 1e-4 are noise that drowns it.
+turned at random, and the constants were fitted to random computation (``universal``). All of it can be trained,
+but steps of a usual size drown it: the units that bend cancel one another (how to train it on is open).
 """
 
 from __future__ import annotations
