@@ -125,6 +125,21 @@ def test_muon_in_float32_takes_the_steps_of_torch_but_for_rounding(monkeypatch):
         assert (after[False][name] - change).norm() < 0.03 * change.norm(), name
 
 
+@pytest.mark.parametrize("part", ["proj", "embed_tokens"])
+def test_muon_where_all_of_one_kind_is_frozen(part):
+    """Hidden matrices alone leave AdamW nothing, tables alone leave Muon nothing."""
+    model = tiny()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for name, p in model.named_parameters():
+        p.requires_grad_(part in name)
+        p.grad = torch.ones_like(p) if p.requires_grad else None
+    optimizer = make_optimizer(model, Training(optimizer="muon"))
+    set_rate(optimizer, 0.01)
+    optimizer.step()
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) != (part in name), name
+
+
 def test_muon_goes_on_bit_for_bit(tmp_path):
     def interrupt(model, step):
         raise KeyboardInterrupt

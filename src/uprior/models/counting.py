@@ -33,7 +33,7 @@ CONSTANT_SIZE = 4.0
 # And of the one that the last MLP adds: what it writes itself does not change the last norm.
 LAST_CONSTANT_SIZE = 30.0
 # Logits as a function of a symbol's share of what was found: nothing below the first share, up by the first height until the
-# second, by the second until the third, then in proportion. Close to 0.95 * log(share + 0.0001). Fitted to universal.
+# second, by the second until the third, then in proportion. Close to log(1 + share / 0.0001). Fitted to universal.
 SHARES, HEIGHTS, SLOPE = (0.0005, 0.0022, 0.09), (4.0, 2.4), 3.4
 # Width of a bend, over the share that it lies at: as sharp as noise allows.
 BEND_WIDTH = 0.3

@@ -39,19 +39,24 @@ def make_optimizer(model: Any, training: Training) -> torch.optim.Optimizer:
         for (decays, share), params in members.items()
     ]
     betas = (training.beta1, training.beta2)
-    adamw = torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, fused=True)
     if training.optimizer == "adamw":
-        return adamw
+        return torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, fused=True)
     if not hasattr(torch.optim, "Muon"):
         training.reject("optimizer", f"adamw with torch {torch.__version__}; muon needs torch 2.9 or newer")
-    kind = torch.optim.Muon if has_fast_bfloat16(next(model.parameters()).device) else _muon_in_float32()
-    muon = kind(
-        [p for p in model.parameters() if p in hidden],
-        lr=training.learning_rate,
-        weight_decay=training.weight_decay,
-        adjust_lr_fn="match_rms_adamw",
-    )
-    return _Together([muon, adamw])
+    parts: list[torch.optim.Optimizer] = []  # of what is not frozen: either can be left without parameters
+    if hidden:
+        kind = torch.optim.Muon if has_fast_bfloat16(next(model.parameters()).device) else _muon_in_float32()
+        parts.append(
+            kind(
+                [p for p in model.parameters() if p in hidden],
+                lr=training.learning_rate,
+                weight_decay=training.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    if groups:
+        parts.append(torch.optim.AdamW(groups, lr=training.learning_rate, betas=betas, fused=True))
+    return _Together(parts)
 
 
 def kind_of(optimizer: torch.optim.Optimizer) -> str:
