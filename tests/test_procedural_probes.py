@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from uprior import sources, studies
@@ -108,16 +109,16 @@ def test_a_control_that_is_as_good_takes_the_claim_back(probes: Any) -> None:
 
 
 def test_controls_are_beaten_by_pairs_of_seeds() -> None:
-    apart, level = {"random tokens": [0.01, 0.02, 0.03]}, {"weights shuffled": [0.11, 0.05, 0.14]}
-    beaten = control_verdict([0.11, 0.12, 0.13], apart)
+    apart, level = {"random tokens": np.array([0.01, 0.02, 0.03])}, {"weights shuffled": np.array([0.11, 0.05, 0.14])}
+    beaten = control_verdict(np.array([0.11, 0.12, 0.13]), apart)
     assert (
         beaten
         == "against the strongest control, random tokens, it has +10.0 points (+10.0 to +10.0). **It beats every control.**"
     )
     # By 2 points: differences of 0, 7 and -1, Student's t of 4.303 times a standard error of 2.517.
-    told = control_verdict([0.11, 0.12, 0.13], apart | level)
+    told = control_verdict(np.array([0.11, 0.12, 0.13]), apart | level)
     assert "weights shuffled, it has +2.0 points (−8.8 to +12.8)" in told and "the claim is withdrawn" in told
-    assert "there is no claim" in control_verdict([-0.2, -0.1, 0.0], apart)
+    assert "there is no claim" in control_verdict(np.array([-0.2, -0.1, 0.0]), apart)
 
 
 def test_parts_compose(tmp_path: Path) -> None:

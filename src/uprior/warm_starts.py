@@ -183,12 +183,12 @@ class ShippedModel:
             raise SpecError(f"compare: context = {self.length} is not allowed; allowed: 2 to {longest}")
         self.flops_per_token, self._first, self._config = flops_per_token(model), _first_weights(model), model.config
         self._described = describe(model)
-        self._made = first_weights_of(model.config) is not None
-        random = [("warmed", "random"), ("scratch", "random")] if self._made else []
+        self._begins_made = first_weights_of(model.config) is not None
+        random = [("warmed", "random"), ("scratch", "random")] if self._begins_made else []
         self.pairs = (("warmed", "scratch"), *random, ("warmed", "shuffled"))
 
     def arms(self, steps: int, batch_size: int) -> list[Arm]:
-        random = [Arm("random", "real data from random weights", 0, steps)] if self._made else []
+        random = [Arm("random", "real data from random weights", 0, steps)] if self._begins_made else []
         return [
             Arm("scratch", f"real data from {self._first}", 0, steps),
             *random,

@@ -4,8 +4,8 @@ The starts of ``matching`` look up what followed the longest match, with heads t
 things cost them more than all else (docs/LOG.md): logits that are linear in what was found, where they ought to be its logarithm,
 and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare short matches and frequent
 ones are weighed in one sum, and an MLP bends what was found. Nothing here knows any data: symbols are corners of a simplex,
-turned at random, and the constants were fitted to random computation (``universal``). All of it can be trained,
-but steps of a usual size drown it: the units that bend cancel one another (how to train it on is open).
+turned at random, and the constants are near what fits random computation best (``universal``). All of it can be trained, but
+steps of a usual size drown it: the units that bend cancel one another (how to train it on is open).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from uprior.models.matching import COMMON_SIZE, LAG_LOGIT, ROPE_BASE, orthonorma
 # What presets and configurations call this start.
 COUNTING = "counting"
 # Logits for agreement with the last symbol, the one before, and so on: small, so that many places after a short match outvote
-# a few after a long one. Fitted to universal.
+# a few after a long one. Near what fits universal best.
 MATCH_LOGITS = (3.3, 1.5, 1.8, 1.0)
 # Symbols back that the first layer fetches, one head each.
 LAGS = len(MATCH_LOGITS)
@@ -33,7 +33,7 @@ CONSTANT_SIZE = 4.0
 # And of the one that the last MLP adds: what it writes itself does not change the last norm.
 LAST_CONSTANT_SIZE = 30.0
 # Logits as a function of a symbol's share of what was found: nothing below the first share, up by the first height until the
-# second, by the second until the third, then in proportion. Close to log(1 + share / 0.0001). Fitted to universal.
+# second, by the second until the third, then in proportion. Close to log(1 + share / 0.0001), as universal wants it.
 SHARES, HEIGHTS, SLOPE = (0.0005, 0.0022, 0.09), (4.0, 2.4), 3.4
 # Width of a bend, over the share that it lies at: as sharp as noise allows.
 BEND_WIDTH = 0.3
@@ -65,7 +65,7 @@ class _Space:
 
     @property
     def read_size(self) -> float:
-        """Over the square root of the width, the length of the stream before the last layer."""
+        """Length of the stream before the last layer, over the square root of the width: what RMSNorm divides by."""
         return math.sqrt((1 + COMMON_SIZE**2 + LAGS) / len(self.common))
 
 

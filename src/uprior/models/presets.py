@@ -28,7 +28,7 @@ class Preset:
     layers: int
     heads: int
     inner: int
-    first_weights: str = ""  # random; or one of FIRST_WEIGHTS
+    first_weights: str = ""  # "": random; else one of FIRST_WEIGHTS
     head_size: int = 0  # 0: width / heads
 
 

@@ -60,7 +60,7 @@ def _controls(summary: Mapping[str, Any]) -> list[str]:
     if not summary["controls"]:
         return []
     means, child = {arm: np.array(values) for arm, values in summary["means"].items()}, summary["children"][0]["arm"]
-    gains = {arm: list(means[arm] - means["scratch"]) for arm in (child, *summary["controls"])}
+    gains = {arm: means[arm] - means["scratch"] for arm in (child, *summary["controls"])}
     verdict = control_verdict(gains.pop(child), gains)
     return [f"Controls of {child}: in the mean over tasks, {verdict}"]
 

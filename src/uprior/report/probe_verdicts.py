@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from uprior.report.arms import signed
 from uprior.report.document import Table
-from uprior.statistics import paired_difference
+from uprior.statistics import Array, paired_difference
 
 # Accuracies in per cent, of two layers of width 16 after 10,000 steps of 1,000 rows (multiplication: four of width 512), by
 # Jiang, Shinnick et al. 2026 (arXiv 2601.21725) and on their project page: scratch, and (source, part); ANY: which part is not
@@ -80,12 +77,12 @@ def points(one: Mapping[str, Any]) -> str:
     return f"{signed(100 * one['difference'], 1)} ({low} to {high})"
 
 
-def control_verdict(gains: Sequence[float], controls: Mapping[str, Sequence[float]]) -> str:
+def control_verdict(gains: Array, controls: Mapping[str, Array]) -> str:
     """What the controls leave of an arm: its gain over scratch in mean accuracy, per seed [S], beside each control's [S]."""
-    strongest = max(controls, key=lambda arm: fmean(controls[arm]))
-    gaps = {arm: paired_difference(np.array(gains), np.array(values)) for arm, values in controls.items()}
+    strongest = max(controls, key=lambda arm: float(controls[arm].mean()))
+    gaps = {arm: paired_difference(gains, values) for arm, values in controls.items()}
     gap = gaps[strongest]
-    if fmean(gains) <= 0:
+    if gains.mean() <= 0:
         verdict = "It is not ahead of scratch: there is no claim to take back"
     elif gap.value <= 0:
         verdict = "It does not beat every control: the claim is withdrawn"

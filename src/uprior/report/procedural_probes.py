@@ -10,6 +10,7 @@ import numpy as np
 from uprior.report.arms import Records, carry_table, curves_picture, laboratory_origin, p_text, power_note, seeds_table
 from uprior.report.document import Block, Heading, Picture, Table, pages
 from uprior.report.probe_verdicts import PUBLISHED_SHUFFLED, control_verdict, left_out, points, verdict_table
+from uprior.statistics import Array
 
 TITLE = "Algorithmic probes: which source teaches what, and where it lives"
 SCRATCH_BAR, BEST_BAR = 0.20, 0.90
@@ -163,9 +164,10 @@ def _controls(summary: Mapping[str, Any]) -> list[Block]:
     ]
 
 
-def _gains(differences: Records, arm: str) -> list[float]:
+def _gains(differences: Records, arm: str) -> Array:
     """What an arm has over scratch, per seed, in the mean over tasks."""
-    return list(np.mean([one["per_seed"] for one in differences if one["arm"] == arm], axis=0))
+    gains: Array = np.mean([one["per_seed"] for one in differences if one["arm"] == arm], axis=0)
+    return gains
 
 
 def _curves(summary: Mapping[str, Any], records: Records) -> Picture:
