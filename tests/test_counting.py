@@ -17,12 +17,12 @@ from uprior.models.presets import Preset, config_of, fresh_like, from_config
 from uprior.sources import PitmanYor
 
 # Sixteen symbols, so that building takes no time.
-SMALL = Preset("llama", 32, 2, 4, 64, "counting", 16)
+SMALL = Preset("llama", 36, 2, 6, 68, "counting", 16)
 
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    return uprior.build("llama-5m-counting", context=256, seed=0)
+    return uprior.build("llama-6m-counting", context=256, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def test_it_is_a_pure_function_of_its_seed_and_all_of_it_is_trained() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"width": 28}, "hidden_size = 28"),
-        ({"inner": 63}, "intermediate_size = 63"),
+        ({"width": 24}, "hidden_size = 24"),
+        ({"inner": 67}, "intermediate_size = 67"),
         ({"head_size": 14}, "head_dim = 14"),
     ],
 )

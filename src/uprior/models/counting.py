@@ -2,84 +2,100 @@
 
 The starts of ``matching`` look up what followed the longest match, with heads that each carry a part of what they find. Two
 things cost them more than all else (docs/LOG.md): logits that are linear in what was found, where they ought to be its logarithm,
-and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare short matches and frequent
-ones are weighed in one sum, and an MLP bends what was found. Nothing here knows any data: symbols are corners of a simplex,
-turned at random, and the constants are near what fits random computation best (``universal``). All of it can be trained, but
-steps of a usual size drown it: the units that bend cancel one another (how to train it on is open).
+and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare long matches and frequent
+short ones are weighed in one sum, and an MLP bends what was found. Symbols are rows of a Hadamard matrix and parts of the stream
+are coordinates, so all numbers of a block are plus or minus one number, which bfloat16 rounds alike: files of two bytes a weight
+say the same. Nothing here knows any data; the numbers below are fitted to random computation (``universal``) by the study
+counting-fit. The bends cancel one another to a thousandth of their size, so layers are computed in float32, and steps of a usual
+size drown them: how to train all of it is open.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from uprior.errors import SpecError
-from uprior.models.matching import COMMON_SIZE, LAG_LOGIT, ROPE_BASE, orthonormal, turning_pairs
+from uprior.models.matching import COMMON_SIZE
 
 # What presets and configurations call this start.
 COUNTING = "counting"
 # Logits for agreement with the last symbol, the one before, and so on: small, so that many places after a short match outvote
-# a few after a long one. Near what fits universal best.
-MATCH_LOGITS = (3.3, 1.5, 1.8, 1.0)
+# a few after a long one.
+MATCH_LOGITS = (3.75, 1.93, 1.23, 0.91, 0.62, 0.56)
 # Symbols back that the first layer fetches, one head each.
 LAGS = len(MATCH_LOGITS)
+# Logits as a function of a symbol's share of what was found: nothing below the first share, up by the first height until the
+# second, and so on, beside SLOPE times the share. Close to a logarithm.
+SHARES, HEIGHTS, SLOPE = (0.00003, 0.0004, 0.0195, 0.1475), (4.6, 1.82, 1.36), 3.05
+# Width of a bend, over the share that it lies at.
+BEND_WIDTH = 0.3
 # Length of what the last layer writes where all it found is one symbol, over that of the symbol read, which every logit hears.
-FOUND_SIZE = 300.0
-# Length of the constant beside it, over that: RMSNorm then divides by the same whatever was found.
+FOUND_SIZE = 65536.0
+# Length of the constant beside it, over that: RMSNorm then divides by nearly the same whatever was found.
 CONSTANT_SIZE = 4.0
 # And of the one that the last MLP adds: what it writes itself does not change the last norm.
 LAST_CONSTANT_SIZE = 30.0
-# Logits as a function of a symbol's share of what was found: nothing below the first share, up by the first height until the
-# second, by the second until the third, then in proportion. Close to log(1 + share / 0.0001), as universal wants it.
-SHARES, HEIGHTS, SLOPE = (0.0005, 0.0022, 0.09), (4.0, 2.4), 3.4
-# Width of a bend, over the share that it lies at: as sharp as noise allows.
-BEND_WIDTH = 0.3
-# Units of the last MLP that write the constant.
-CONSTANT_UNITS = 16
-# Of the random weights below and beside all this: of attention's logits, and of all else. None is zero, so everything gets a
-# gradient.
-RANDOM_SIZE, QUIET_SIZE = 0.01, 1e-4
+# Units of the last MLP that write that constant.
+CONSTANT_UNITS = 4
+# Share of a head's dimensions that turn with position; at this base the first of the others turns by 0.003 a token, so content
+# can be compared over hundreds of tokens.
+TURNING_SHARE, ROPE_BASE = 0.125, 1e20
+# Logit that each turning pair adds at the lag a head looks at: 10 nats of the sum are lost one token beside.
+LAG_LOGIT = 14.0
+# Of the random weights beside all this: none is zero, so everything gets a gradient.
+QUIET_SIZE = 1e-5
 
 
 @dataclass(frozen=True)
 class _Space:
-    """How the residual stream [W] is divided: one coordinate that all share, symbols, and a slot for each lag.
+    """How the coordinates of the residual stream are divided, and the codes of symbols.
 
-    common   [W]          the first axis: rounded weights of other directions hear nothing of its large values
-    symbols  [D, W]       D = V - 1 orthonormal rows
-    slots    [LAGS, S, W] orthonormal rows
-    codes    [V, D]       unit vectors, all equally far apart
-    heard    [D, W]       where the readout listens: orthonormal rows, across symbols and slots
-    kept     [S, W]       what of a symbol goes into a slot, as long as the symbol
+    Coordinate 0 is what all symbols share, 1 to D hold the symbol read, the rest what the first layer fetched.
+
+    codes  [V, D]   rows of a Hadamard matrix without its constant column, in random order, columns too, their signs flipped at
+                    random, over the square root of D + 1: any two overlap by -1 / (D + 1), and of a part of the columns all
+                    have the same length
+    slots  [LAGS]   coordinates that hold the first of a code's dimensions, of the symbol 1, 2, ... tokens back
+    heard  [D]      coordinate at which the readout listens for a code's dimension: others than it is read at, in random order
     """
 
-    common: torch.Tensor
-    symbols: torch.Tensor
-    slots: torch.Tensor
     codes: torch.Tensor
+    slots: tuple[torch.Tensor, ...]
     heard: torch.Tensor
-    kept: torch.Tensor
+    width: int
 
     @property
-    def read_size(self) -> float:
-        """Length of the stream before the last layer, over the square root of the width: what RMSNorm divides by."""
-        return math.sqrt((1 + COMMON_SIZE**2 + LAGS) / len(self.common))
+    def read(self) -> torch.Tensor:
+        return torch.arange(1, self.codes.shape[1] + 1)
+
+    @property
+    def spoken(self) -> torch.Tensor:
+        """[V, W] codes where the readout listens."""
+        spoken = torch.zeros(len(self.codes), self.width)
+        spoken[:, self.heard] = self.codes
+        return spoken
 
 
 def counting_config(config: Any) -> None:
     """Set what ``begin_as_counter_`` needs in a Llama's configuration, before the model is made. SpecError: sizes too small."""
-    vocab = config.vocab_size
+    size = _code_size(config.vocab_size)
     needed = {
-        "hidden_size": 2 * vocab, "head_dim": vocab, "intermediate_size": 3 * vocab + CONSTANT_UNITS,
-        "num_attention_heads": LAGS, "num_hidden_layers": 2,
-    }  # fmt: skip
+        "hidden_size": size + 2 * LAGS,
+        "head_dim": size,
+        "intermediate_size": len(SHARES) * config.vocab_size + CONSTANT_UNITS,
+        "num_attention_heads": LAGS,
+        "num_hidden_layers": 2,
+    }
     for name, least in needed.items():
         if getattr(config, name) < least:
             raise SpecError(
-                f"{COUNTING}: {name} = {getattr(config, name)} is not allowed with {vocab} ids; allowed: {least} or more"
+                f"{COUNTING}: {name} = {getattr(config, name)} is not allowed with {config.vocab_size} ids; "
+                f"allowed: {least} or more"
             )
     config.tie_word_embeddings = False
     config.num_key_value_heads = 1
@@ -92,102 +108,134 @@ def begin_as_counter_(model: Any) -> None:
 
     The first layer fetches the last symbols into slots. The last one adds up, over all places before, e to the MATCH_LOGITS of
     what agrees there, writes each symbol's share of the sum, and bends it into logits (SHARES, HEIGHTS, SLOPE). Heads share keys
-    and values, so each carries all of a symbol; they begin alike. Layers between begin near silence.
+    and values, so each carries all of a symbol; in the last layer they begin alike. Layers between begin near silence.
     """
-    layers, vocab = model.model.layers, model.config.vocab_size
+    layers = model.model.layers
     with torch.no_grad():
-        space = _divide(model.config.hidden_size, vocab)
-        model.get_input_embeddings().weight.copy_(space.codes @ space.symbols + COMMON_SIZE * space.common)
+        space = _divide(model.config.hidden_size, model.config.vocab_size, _content(layers[-1].self_attn.head_dim))
+        table = model.get_input_embeddings().weight.zero_()
+        table[:, 0] = COMMON_SIZE
+        table[:, space.read] = space.codes
         for layer in layers:
             attention = layer.self_attn
-            for matrix in (attention.q_proj, attention.k_proj):
-                matrix.weight *= RANDOM_SIZE
-            for matrix in (attention.v_proj, attention.o_proj, layer.mlp.down_proj):
+            for matrix in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj, layer.mlp.down_proj):
                 matrix.weight *= QUIET_SIZE
         _fetch_(layers[0].self_attn, space)
         _match_(layers[-1].self_attn, space)
         _report_(layers[-1].self_attn, space)
         _bend_(layers[-1].mlp, space)
         size = FOUND_SIZE * (LAST_CONSTANT_SIZE + CONSTANT_SIZE) + COMMON_SIZE
-        readout = SLOPE * size / (FOUND_SIZE * math.sqrt(model.config.hidden_size))
-        model.get_output_embeddings().weight.copy_(readout * space.codes @ space.heard)
+        model.get_output_embeddings().weight.copy_(SLOPE * size / (FOUND_SIZE * math.sqrt(space.width)) * space.spoken)
 
 
-def _divide(width: int, vocab: int) -> _Space:
-    axes = torch.zeros(width, width)
-    axes[0, 0], axes[1:, 1:] = 1, orthonormal(width - 1, width - 1)
-    symbols, rest = axes[1:vocab], axes[vocab:]
-    slots = rest[: len(rest) // LAGS * LAGS].reshape(LAGS, -1, width)
-    size, dimensions = slots.shape[1], vocab - 1
-    # Corners of a simplex: any two overlap by the same -1 / (V - 1), which shifts all logits alike.
-    centred = torch.eye(vocab) - 1 / vocab
-    corners = centred @ torch.linalg.svd(centred)[2][:dimensions].t()
-    codes = torch.nn.functional.normalize(corners, dim=1) @ orthonormal(dimensions, dimensions)
-    heard = orthonormal(dimensions, width - 1) @ axes[1:]
-    kept = math.sqrt(dimensions / min(size, dimensions)) * orthonormal(min(size, dimensions), dimensions) @ symbols
-    return _Space(axes[0], symbols, slots[:, : len(kept)], codes, heard, kept)
+def _code_size(vocab: int) -> int:
+    """The least power of two that is not below."""
+    return 1 << (vocab - 1).bit_length()
+
+
+def _turning_pairs(head_size: int) -> int:
+    return max(1, round(TURNING_SHARE * head_size / 2))
+
+
+def _content(head_size: int) -> list[int]:
+    """Dimensions of a head that do not turn."""
+    return [i for i in range(head_size) if i % (head_size // 2) >= _turning_pairs(head_size)]
+
+
+def _divide(width: int, vocab: int, content: Sequence[int]) -> _Space:
+    size = _code_size(vocab)
+    hadamard = torch.ones(1, 1)
+    while len(hadamard) < size:
+        hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
+    rows, columns = torch.randperm(size)[:vocab], 1 + torch.randperm(size - 1)
+    signs = 2.0 * torch.randint(2, (size - 1,)) - 1
+    codes = hadamard[rows][:, columns] * signs / math.sqrt(size)
+    # What logits weigh more has more dimensions. Each slot's are among those of the slot before.
+    room = min(width - size, len(content))
+    sizes = [max(1, int(room * logit / sum(MATCH_LOGITS))) for logit in MATCH_LOGITS]
+    slots = torch.arange(size, size + sum(sizes)).split(sizes)
+    return _Space(codes, slots, width - 1 - torch.randperm(size - 1), width)
 
 
 def _fetch_(attention: Any, space: _Space) -> None:
-    """Head i of the first layer copies a projection of the symbol i + 1 tokens back into slot i; one set of keys and values."""
-    size, half, pairs = attention.head_dim, attention.head_dim // 2, turning_pairs(attention.head_dim)
-    read = math.sqrt(len(space.common) / (1 + COMMON_SIZE**2))  # of a symbol's own part after the norm
-    gain = math.sqrt(LAG_LOGIT * math.sqrt(size)) / (COMMON_SIZE * read)
-    turns = ROPE_BASE ** (-torch.arange(pairs) / half)
+    """Head i of the first layer copies dimensions of the symbol i + 1 tokens back into slot i; one set of keys and values."""
+    size, half, pairs = attention.head_dim, attention.head_dim // 2, _turning_pairs(attention.head_dim)
+    symbol = math.sqrt(space.width / (1 + COMMON_SIZE**2))  # length of a symbol's own part after the norm
+    gain = math.sqrt(LAG_LOGIT * math.sqrt(size)) / (COMMON_SIZE * symbol)
+    turns = ROPE_BASE ** (-torch.arange(pairs, dtype=torch.float64) / half)
     for target, lag in ((attention.k_proj.weight, 0), *((attention.q_proj.weight, i + 1) for i in range(LAGS))):
         start = max(lag - 1, 0) * size
-        target[start : start + pairs] += gain * torch.outer(torch.cos(-lag * turns), space.common)
-        target[start + half : start + half + pairs] += gain * torch.outer(torch.sin(-lag * turns), space.common)
-    attention.v_proj.weight[: len(space.kept)] += space.kept / read
+        target[start : start + pairs, 0] += gain * torch.cos(-lag * turns).float()
+        target[start + half : start + half + pairs, 0] += gain * torch.sin(-lag * turns).float()
+    dimensions = len(space.read)
+    attention.v_proj.weight[torch.arange(dimensions), space.read] += 1 / symbol
     for i, slot in enumerate(space.slots):
-        attention.o_proj.weight[:, i * size : i * size + len(slot)] += slot.t()
+        # As long as a whole symbol.
+        attention.o_proj.weight[slot, i * size + torch.arange(len(slot))] += math.sqrt(dimensions / len(slot))
+
+
+def _stream_size(space: _Space) -> float:
+    """Length of the stream before the last layer, over the square root of the width: what RMSNorm divides by."""
+    return math.sqrt((1 + COMMON_SIZE**2 + LAGS) / space.width)
 
 
 def _match_(attention: Any, space: _Space) -> None:
     """Logits of every head: agreement of the last symbols with those before each earlier token."""
     size, heads = attention.head_dim, len(attention.q_proj.weight) // attention.head_dim
-    content = [i for i in range(size) if i % (size // 2) >= turning_pairs(size)]
-    share = min(len(content) // LAGS, len(space.kept))
-    for back, logit in enumerate(MATCH_LOGITS):
-        dimensions = torch.tensor(content[back * (len(content) // LAGS) :][:share])
-        mix = orthonormal(share, len(space.kept))
-        gain = space.read_size * math.sqrt(logit * math.sqrt(size) * len(space.kept) / share)
-        attention.k_proj.weight[dimensions] += gain * mix @ space.slots[back]
+    content, asked = torch.tensor(_content(size)), space.read
+    for slot, logit in zip(space.slots, MATCH_LOGITS, strict=True):
+        dimensions = content[slot - space.slots[0][0]]
+        gain = _stream_size(space) * math.sqrt(logit * math.sqrt(size))
+        attention.k_proj.weight[dimensions, slot] += gain
         for head in range(heads):
-            attention.q_proj.weight[head * size + dimensions] += (
-                gain * mix @ (space.kept if back == 0 else space.slots[back - 1])
+            attention.q_proj.weight[head * size + dimensions, asked[: len(slot)]] += gain * math.sqrt(
+                len(asked) / len(slot)
             )
+        asked = slot
 
 
 def _report_(attention: Any, space: _Space) -> None:
     """Heads write the symbols that they look at where the readout listens, and a constant."""
-    size, heads = attention.head_dim, len(attention.q_proj.weight) // attention.head_dim
-    dimensions = len(space.heard)
-    turned = orthonormal(dimensions, dimensions)
-    attention.v_proj.weight[:dimensions] += space.read_size * turned @ space.symbols
-    attention.v_proj.weight[dimensions] += space.read_size / COMMON_SIZE * space.common
+    size, heads, dimensions = attention.head_dim, len(attention.q_proj.weight) // attention.head_dim, len(space.read)
+    attention.v_proj.weight[torch.arange(dimensions), space.read] += _stream_size(space)
+    attention.v_proj.weight[dimensions, 0] += _stream_size(space) / COMMON_SIZE
     for start in range(0, heads * size, size):
-        attention.o_proj.weight[:, start : start + dimensions] += FOUND_SIZE / heads * (turned @ space.heard).t()
-        attention.o_proj.weight[:, start + dimensions] += CONSTANT_SIZE * FOUND_SIZE / heads * space.common
+        attention.o_proj.weight[space.heard, start + torch.arange(dimensions)] += FOUND_SIZE / heads
+        attention.o_proj.weight[0, start + dimensions] += CONSTANT_SIZE * FOUND_SIZE / heads
 
 
 def _bend_(mlp: Any, space: _Space) -> None:
-    """Three units a symbol, each silent below a share of its own; together the heights of HEIGHTS over what the readout adds."""
-    size = CONSTANT_SIZE * FOUND_SIZE + COMMON_SIZE
-    norm, one = math.sqrt(len(space.common)) / size, space.common / size  # one times the stream is 1
-    spoken, vocab = space.codes @ space.heard, len(space.codes)
-    shift = 1 / len(space.heard)  # codes overlap by this much
-    slopes = (0.0, HEIGHTS[0] / (SHARES[1] - SHARES[0]), HEIGHTS[1] / SHARES[2], 0.0)
-    for number, share in enumerate(SHARES):
+    """Four units a symbol, each silent below a share of its own; together the heights of HEIGHTS over what the readout adds.
+
+    Slopes before and after a bend are thousands, what is left of them at the end is three: each unit makes up for what rounding
+    to bfloat16 did to those before it.
+    """
+    vocab, dimensions = space.codes.shape
+    part = 1 / math.sqrt(dimensions + 1)  # each coordinate of a code, but for its sign
+    signs = space.spoken / part
+    one = 1 / (CONSTANT_SIZE * FOUND_SIZE + COMMON_SIZE)  # times coordinate 0
+    norm = math.sqrt(space.width) * one  # RMSNorm multiplies by about this
+    overlap = 1 / (dimensions + 1)  # codes meet the stream as their share of what was found, less this
+    slopes = [height / (end - begin) for height, begin, end in zip(HEIGHTS, SHARES, SHARES[1:], strict=False)]
+    slope = 0.0  # so far, as rounded
+    up = _rounded(one / norm)
+    for number, (share, wanted) in enumerate(zip(SHARES, [*slopes, 0.0], strict=True)):
         units = slice(number * vocab, (number + 1) * vocab)
-        sharp = 1 / (BEND_WIDTH * min(share, SHARES[1] - SHARES[0]))
-        seen = spoken / (FOUND_SIZE * (1 + shift)) + (shift / (1 + shift) - share) * one
-        mlp.gate_proj.weight[units] = sharp / norm * seen
-        mlp.up_proj.weight[units] = one / norm
-        change = slopes[number + 1] - slopes[number]
-        mlp.down_proj.weight[:, units] = (change / sharp * FOUND_SIZE / SLOPE * spoken).t()
-    units, sure = slice(3 * vocab, 3 * vocab + CONSTANT_UNITS), 8.0  # where a gate passes all of what comes
-    mlp.gate_proj.weight[units] = sure / norm * one
-    mlp.up_proj.weight[units] = one / norm
-    written = LAST_CONSTANT_SIZE * FOUND_SIZE / sure / CONSTANT_UNITS * space.common
-    mlp.down_proj.weight[:, units] = written[:, None].expand(-1, CONSTANT_UNITS)
+        gate = _rounded(part / (BEND_WIDTH * min(share, SHARES[1] - SHARES[0]) * norm * FOUND_SIZE))
+        mlp.gate_proj.weight[units] = gate * signs
+        mlp.gate_proj.weight[units, 0] = gate / part * FOUND_SIZE * (overlap - share) * one
+        mlp.up_proj.weight[units] *= QUIET_SIZE
+        mlp.up_proj.weight[units, 0] = up
+        passed = gate / part**2 * norm * up * norm / one * SLOPE  # slope of a logit, per weight that writes
+        down = _rounded((wanted - slope) / passed)
+        slope += down * passed
+        mlp.down_proj.weight[:, units] += down * signs.t()
+    units, sure = slice(len(SHARES) * vocab, len(SHARES) * vocab + CONSTANT_UNITS), 8.0  # where a gate passes all
+    mlp.gate_proj.weight[units, 0] = sure * one / norm
+    mlp.up_proj.weight[units, 0] = one / norm
+    mlp.down_proj.weight[0, units] += LAST_CONSTANT_SIZE * FOUND_SIZE / sure / CONSTANT_UNITS
+
+
+def _rounded(value: float) -> float:
+    """To bfloat16."""
+    return float(torch.tensor(value, dtype=torch.bfloat16))

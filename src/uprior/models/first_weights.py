@@ -16,12 +16,14 @@ class FirstWeights(NamedTuple):
     begin_     overwrites the weights of a fresh model; uses torch's generator
     do         what these weights do untrained, after "weights that"
     card       the same for model cards
+    float32    whether it says nonsense when layers are computed in bfloat16 (weights may be rounded to it)
     """
 
     configure: Callable[[Any], None]
     begin_: Callable[[Any], None]
     do: str
     card: str
+    float32: bool = False
 
 
 _MATCHER = "random rotations that look up what followed similar contexts (uprior/models/matching.py)"
@@ -39,7 +41,8 @@ FIRST_WEIGHTS = {
         counting_config,
         begin_as_counter_,
         "count what followed contexts",
-        "random rotations that count what followed similar contexts (uprior/models/counting.py)",
+        "made: they count what followed similar contexts (uprior/models/counting.py)",
+        float32=True,
     ),
 }
 
@@ -47,3 +50,9 @@ FIRST_WEIGHTS = {
 def first_weights_of(config: Any) -> FirstWeights | None:
     """What models of this configuration begin as; None: random weights."""
     return FIRST_WEIGHTS.get(getattr(config, "first_weights", ""))
+
+
+def needs_float32(model: Any) -> bool:
+    """Whether bfloat16 arithmetic would ruin this model, as what it began as would."""
+    start = first_weights_of(getattr(model, "config", None))
+    return start is not None and start.float32

@@ -40,7 +40,7 @@ PRESETS: dict[str, Preset] = {
     "llama-1m": Preset("llama", 128, 4, 4, 344),
     "llama-1m-matching": Preset("llama", 192, 3, 3, 512, MATCHING),
     "llama-3m-matching": Preset("llama", 512, 2, 8, 256, MATCHING),
-    "llama-5m-counting": Preset("llama", 512, 2, 4, 784, COUNTING, 256),
+    "llama-6m-counting": Preset("llama", 426, 2, 6, 1028, COUNTING, 256),
     "llama-5m": Preset("llama", 256, 6, 8, 688),
     "llama-7m-matching": Preset("llama", 384, 4, 6, 1024, MATCHING),
     "llama-30m": Preset("llama", 512, 9, 8, 1376),

@@ -81,7 +81,7 @@ def byte_stage(name: str, text: str, model: Model, budget: RealBudget) -> Stage:
 
 
 def scorer(model: Any) -> Scorer:
-    return Scorer(model, resolve_precision("auto", model.device), model.device)
+    return Scorer(model, resolve_precision("auto", model.device, model), model.device)
 
 
 def synthetic_bits(source: Source, *, rows: int, length: int, vocab: int) -> Callable[[Any], float]:

@@ -154,7 +154,7 @@ class Panel:
 
         Computed as in training, in bfloat16 where hardware has it: some 0.001 bits above ``uprior eval``, in a tenth of its time.
         """
-        score = Scorer(model, resolve_precision("auto", model.device), model.device)
+        score = Scorer(model, resolve_precision("auto", model.device, model), model.device)
         records = []
         for name, windows in self.windows.items():
             bits = window_nats(score, windows, model.device) / np.log(2)

@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 
+from uprior.errors import SpecError
+from uprior.models.first_weights import needs_float32
+
 
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU; of several processes on a machine each has its own."""
@@ -29,11 +32,17 @@ def has_fast_bfloat16(where: torch.device) -> bool:
     return any(probe is not None and probe() for probe in probes)
 
 
-def resolve_precision(precision: str, where: torch.device) -> str:
-    """``auto`` as what it means here."""
+def resolve_precision(precision: str, where: torch.device, model: Any = None) -> str:
+    """``auto`` as what it means here, for this model. SpecError: bfloat16 for one that it would ruin."""
+    exact = needs_float32(model)
+    if exact and precision == "bfloat16":
+        raise SpecError(
+            "precision bfloat16 is not allowed for a model that began by counting: its units cancel each other to a thousandth; "
+            "allowed: float32, or auto"
+        )
     if precision != "auto":
         return precision
-    return "bfloat16" if has_fast_bfloat16(where) else "float32"
+    return "bfloat16" if has_fast_bfloat16(where) and not exact else "float32"
 
 
 def autocast(precision: str, where: torch.device) -> contextlib.AbstractContextManager[Any]:

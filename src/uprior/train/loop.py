@@ -168,7 +168,7 @@ def _prepare(model: Any, stream: BatchStream, training: Training, group: Group, 
     if recomputing:
         recompute_activations(model)
     compiled = compiles(training, model, training.steps * stream.tokens_per_step, way, where)
-    precision = resolve_precision(training.precision, where)
+    precision = resolve_precision(training.precision, where, model)
     return spread_over(model, group, parallel, where, precision, compiled=compiled, fused=not recomputing)
 
 
