@@ -21,6 +21,7 @@ COMMANDS = (
     "bench",
     "gallery",
     "export",
+    "build",
     "pretrain",
     "eval",
     "bits",

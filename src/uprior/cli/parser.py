@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from uprior.cli import benching, bits, catalogue, exporting, pairs, runs, shipping
+from uprior.cli import benching, bits, building, catalogue, exporting, pairs, runs, shipping
 from uprior.cli.options import HelpWithFields
 from uprior.spec import whole_number
 
@@ -88,6 +88,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     )
     gallery.add_argument("--out", type=Path, default=Path("docs"), help="folder to write to (docs)")
 
+    text = "an untrained model as a folder: random weights, or such as predict before they are trained"
+    building.add_arguments(command("build", building.build, text), _count)
     _add_pretrain(command("pretrain", runs.pretrain, "train a model on a source, into a run directory; again: go on"))
     _add_eval(command("eval", runs.evaluate, "zero-shot bits per byte on real data, beside compressors", as_json=True))
     text = "any file seen through a model: beside compressors, over context, and where it was surprised"

@@ -128,6 +128,12 @@ def begin_as_counter_(model: Any) -> None:
         model.get_output_embeddings().weight.copy_(SLOPE * size / (FOUND_SIZE * math.sqrt(space.width)) * space.spoken)
 
 
+def slot_sizes(room: int, logits: Sequence[float]) -> list[int]:
+    """How many of ``room`` dimensions each lag has: more where logits weigh more, and none more than the one before."""
+    sizes = [max(1, int(room * logit / sum(logits))) for logit in logits]
+    return [min(sizes[: i + 1]) for i in range(len(sizes))]
+
+
 def _code_size(vocab: int) -> int:
     """The least power of two that is not below."""
     return 1 << (vocab - 1).bit_length()
@@ -150,10 +156,9 @@ def _divide(width: int, vocab: int, content: Sequence[int]) -> _Space:
     rows, columns = torch.randperm(size)[:vocab], 1 + torch.randperm(size - 1)
     signs = 2.0 * torch.randint(2, (size - 1,)) - 1
     codes = hadamard[rows][:, columns] * signs / math.sqrt(size)
-    # What logits weigh more has more dimensions. Each slot's are among those of the slot before.
-    room = min(width - size, len(content))
-    sizes = [max(1, int(room * logit / sum(MATCH_LOGITS))) for logit in MATCH_LOGITS]
-    slots = torch.arange(size, size + sum(sizes)).split(sizes)
+    sizes = slot_sizes(min(width - size, len(content)), MATCH_LOGITS)
+    ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
+    slots = tuple(size + torch.arange(begin, end) for begin, end in zip(ends, ends[1:], strict=False))
     return _Space(codes, slots, width - 1 - torch.randperm(size - 1), width)
 
 
