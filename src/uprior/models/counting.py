@@ -12,6 +12,7 @@ size drown them: how to train all of it is open.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def _divide(width: int, vocab: int, content: Sequence[int]) -> _Space:
     codes = hadamard[rows][:, columns] * signs / math.sqrt(size)
     sizes = slot_sizes(min(width - size, len(content)), MATCH_LOGITS)
     ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
-    slots = tuple(size + torch.arange(begin, end) for begin, end in zip(ends, ends[1:], strict=False))
+    slots = tuple(size + torch.arange(begin, end) for begin, end in itertools.pairwise(ends))
     return _Space(codes, slots, width - 1 - torch.randperm(size - 1), width)
 
 

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from uprior.models.counting import BEND_WIDTH, LAGS, slot_sizes
+from uprior.rng import generator
 
 # The number of symbols that is added up over.
 VOCABULARY = 256
@@ -61,14 +62,14 @@ class Numbers:
 
 
 def places_in(
-    rows: NDArray[np.uint8], first: int, each: int, generator: np.random.Generator
+    rows: NDArray[np.uint8], first: int, each: int, draws: np.random.Generator
 ) -> tuple[Places, NDArray[np.int64]]:
     """``each`` places of every row [R, T] of bytes from position ``first`` on; and which, as (row, position) [P, 2]."""
     length = rows.shape[1]
     before = np.arange(length - 1)
     agrees, follows, where = [], [], []
     for number, row in enumerate(rows):
-        for last in np.sort(generator.choice(np.arange(first, length - 1), each, replace=False)):
+        for last in np.sort(draws.choice(np.arange(first, length - 1), each, replace=False)):
             code = np.zeros(length - 1, np.int16)
             for lag in range(LAGS):
                 there = before - lag
@@ -86,15 +87,15 @@ def places_in(
     return places, found
 
 
-def bits(numbers: Numbers, places: Places, room: int = 0, generator: torch.Generator | None = None) -> torch.Tensor:
+def bits(numbers: Numbers, places: Places, room: int = 0, draws: np.random.Generator | None = None) -> torch.Tensor:
     """[P] bits of what came. ``room``: with the noise that codes of so many dimensions bring to places that do not agree."""
     agrees = _AGREES.float()
     logit = torch.cat([agrees @ numbers.logits, torch.tensor([-1e9])])[places.agrees.long()]
-    if room:
+    if room and draws is not None:
         sizes = torch.tensor(slot_sizes(room, numbers.logits.detach().clamp(min=0.01).tolist()))
         noise = ((1 - agrees) @ (numbers.logits**2 / sizes)).clamp(min=1e-12).sqrt()
         noise = torch.cat([noise, torch.zeros(1)])[places.agrees.long()]
-        logit = logit + noise * torch.randn(logit.shape, generator=generator)
+        logit = logit + noise * torch.from_numpy(draws.standard_normal(logit.shape, dtype=np.float32))
     share = torch.zeros(len(places), VOCABULARY).scatter_add(1, places.follows.long(), torch.softmax(logit, 1))
     scores = _bent(numbers, share)
     came = scores.gather(1, places.came[:, None])[:, 0]
@@ -126,12 +127,12 @@ def fitted(
     fields = [value.clone().requires_grad_() for value in (begin.logits, begin.shares, begin.heights, begin.slope)]
     optimizer = torch.optim.Adam(fields, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    generator = torch.Generator().manual_seed(seed)
+    draws = generator("counting-fit", seed)
     for _ in range(steps):
         loss = torch.zeros(())
         for weight, count, places in parts:
-            some = places.some(torch.randperm(len(places), generator=generator)[:count])
-            loss = loss + weight * bits(Numbers(*fields), some, room, generator).mean()
+            some = places.some(torch.from_numpy(draws.permutation(len(places))[:count]))
+            loss = loss + weight * bits(Numbers(*fields), some, room, draws).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -141,7 +142,7 @@ def fitted(
 
 def mean_bits(numbers: Numbers, places: Places, room: int = 0, seed: int = 0) -> float:
     """Over all places, a few at a time."""
-    generator = torch.Generator().manual_seed(seed)
+    draws = generator("counting-fit judged", seed)
     with torch.no_grad():
-        parts = [bits(numbers, places.some(slice(i, i + 64)), room, generator) for i in range(0, len(places), 64)]
+        parts = [bits(numbers, places.some(slice(i, i + 64)), room, draws) for i in range(0, len(places), 64)]
     return float(torch.cat(parts).mean())

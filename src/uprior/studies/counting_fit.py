@@ -16,6 +16,7 @@ from uprior import corpora, environment, evals
 from uprior.data.stream import Stream
 from uprior.files import locked, read_lines, write_json
 from uprior.report.counting_fit import counting_fit_pages
+from uprior.rng import generator
 from uprior.sources import Source
 from uprior.sources.universal import Universal
 from uprior.spec import parameter
@@ -125,16 +126,17 @@ class CountingFit(Study):
         from uprior.studies._counts import places_in
 
         batch = Stream(source, seed=self.seed, batch_size=rows, length=length, vocab=256).batch(0)
-        generator = np.random.default_rng(self.seed)
-        return places_in(batch.tokens.astype(np.uint8), length - length // LAST, each, generator)[0]
+        draws = generator("counting-fit places", self.seed, length)
+        return places_in(batch.tokens.astype(np.uint8), length - length // LAST, each, draws)[0]
 
     def _judged(self, sets: Mapping[str, str]) -> Sets:
         from uprior.studies._counts import places_in
 
-        found, generator = {}, np.random.default_rng(self.seed + 1)
+        found = {}
         for name, text in sets.items():
             windows = corpora.get(text).windows("test", self.windows, self.context, "gap", self.seed)
-            places, where = places_in(windows, self.context - self.context // LAST, 24, generator)
+            draws = generator("counting-fit windows", self.seed, name)
+            places, where = places_in(windows, self.context - self.context // LAST, 24, draws)
             found[name] = (places, where, windows)
         return found
 
