@@ -32,7 +32,7 @@ Record = dict[str, Any]
 Sets = dict[str, tuple["Places", NDArray[np.int64], NDArray[np.uint8]]]
 # Where both fits and verdicts look: the last quarter of a window.
 LAST = 4
-WHOLE, BOUND, MODEL = "universal", "development sets", "llama-6m-counting"
+WHOLE, BOUND, MODEL = "the source", "development sets", "llama-6m-counting"
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class CountingFit(Study):
     source: Source = field(default=Universal(), metadata={"text": "random computation to fit to"})
     data: str = parameter("data", "folder with the files of the development sets")
     rows: int = parameter(500, "rows of the source to fit to", low=2, high=1 << 20)
-    context: int = parameter(512, "their tokens", low=32, high=1 << 14)
-    long_context: int = parameter(4096, "tokens of the long rows", low=32, high=1 << 14)
+    context: int = parameter(512, "their tokens", low=128, high=1 << 14)
+    long_context: int = parameter(4096, "tokens of the long rows", low=128, high=1 << 14)
     long_weight: float = parameter(0.2, "what long rows count, over the others", low=0.0, high=100.0)
     room: int = parameter(170, "dimensions of all codes of symbols before, as in llama-6m-counting", low=8, high=4096)
     steps: int = parameter(350, "of Adam, per fit", low=1, high=1 << 20)
