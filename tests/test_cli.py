@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from uprior import sources, studies
 from uprior.cli import main
 from uprior.files import locked
-from uprior.models import build, save_model
+from uprior.models import build, load_model, save_model
 
 COMMANDS = (
     "sources",
@@ -294,3 +295,18 @@ def test_pretrain_takes_sizes_where_no_preset_has_one(capsys, tmp_path):
     assert run(capsys, "pretrain", "--source", "dyck", "--model", "32x1", *rest)[0] in (0, None)
     status, _, error = run(capsys, "pretrain", "--model", "33x1", *rest)
     assert status == 2 and error.count("\n") == 1 and "or a size: WIDTHxLAYERS with a width of 32, 64" in error
+
+
+def test_build_writes_an_untrained_model_that_other_commands_take(capsys, tmp_path, text):
+    out = tmp_path / "fresh"
+    status, told, _ = run(capsys, "build", "32x1", "--out", out, "--context", 64, "--seed", 3)
+    assert status == 0 and told == f"{out}: 20,832 parameters, random weights, untrained\n"
+    assert torch.equal(load_model(out).lm_head.weight, build("32x1", context=64, seed=3).lm_head.weight)
+    status, told, _ = run(capsys, "eval", out, text, "--context", 64, "--positions", 8, "--no-baselines", "--json")
+    assert status == 0 and json.loads(told)["bits_last"] > 7
+    for taken in (out, text):  # never written over: it may be a trained model's place
+        status, told, error = run(capsys, "build", "32x1", "--out", taken)
+        assert (
+            status == 2
+            and error == f"uprior: error: {taken} is there already; give --out a folder that is new or empty\n"
+        )

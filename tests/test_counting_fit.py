@@ -44,7 +44,9 @@ def test_one_symbol_alone_costs_what_the_bends_say():
     """All that was found is one symbol: its logit is the slope and all heights, that of the 255 others nothing."""
     places, _ = places_in(np.full((1, 64), 9, np.uint8), 40, 8, generator("places"))
     score = SLOPE + sum(HEIGHTS)
-    assert bits(PACKAGE, places).tolist() == pytest.approx([np.log2(1 + 255 * np.exp(-score))] * 8, rel=0.15)  # bends are soft
+    assert bits(PACKAGE, places).tolist() == pytest.approx(
+        [np.log2(1 + 255 * np.exp(-score))] * 8, rel=0.15
+    )  # bends are soft
 
 
 def test_without_logits_it_is_a_function_of_frequencies():

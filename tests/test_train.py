@@ -130,7 +130,7 @@ def test_fresh_weights_are_random_and_no_more_unless_the_preset_says_so():
 
 def test_every_preset_has_about_the_size_in_its_name():
     sizes = {"tiny": (1e4, 1e5), "1m": (0.7e6, 1.5e6), "3m": (2.5e6, 3.5e6), "4m": (3.5e6, 5e6), "5m": (4e6, 6e6),
-             "7m": (6e6, 8e6), "30m": (25e6, 35e6), "125m": (80e6, 140e6), "small": (80e6, 130e6),
+             "6m": (5e6, 6.5e6), "7m": (6e6, 8e6), "30m": (25e6, 35e6), "125m": (80e6, 140e6), "small": (80e6, 130e6),
              "350m": (300e6, 400e6), "1.3b": (1.2e9, 1.4e9)}  # fmt: skip
     for name, preset in PRESETS.items():
         with torch.device("meta"):
