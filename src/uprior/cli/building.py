@@ -22,13 +22,17 @@ def build(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     out = arguments.out
     if out.is_file() or (out.exists() and any(out.iterdir())):  # never a trained model's place
         raise RunDirectoryError(f"{out} is there already; give --out a folder that is new or empty")
+    from uprior.files import new_folder, write_json
     from uprior.models import build
     from uprior.models.first_weights import first_weights_of
-    from uprior.models.folder import save_model
+    from uprior.models.folder import write_model
 
-    model = build(arguments.model, vocab=arguments.vocab, context=arguments.context, seed=arguments.seed)
-    save_model(model, out)
+    made = {name: getattr(arguments, name) for name in ("model", "vocab", "context", "seed")}
+    model = build(made["model"], vocab=made["vocab"], context=made["context"], seed=made["seed"])
     start = first_weights_of(model.config)
     weights = f"weights that {start.do}" if start else "random weights"
+    with new_folder(out) as folder:
+        write_model(model, folder)
+        write_json(folder / "recipe.json", {"built": made | {"weights": weights}})
     print(f"{out}: {sum(p.numel() for p in model.parameters()):,} parameters, {weights}, untrained")
     return 0

@@ -116,6 +116,9 @@ def _origin(battery: Battery) -> Table:
 def _model_words(model: Mapping[str, Any]) -> str:
     trained = model["trained"]
     words = [f"{quantity(model['parameters'])} parameters", f"run in {model['precision']}"]
+    if built := trained.get("built"):
+        command = f"uprior build {built['model']} --seed {built['seed']} --context {built['context']}"
+        words.append(f"untrained: {built['weights']}, as `{command}` writes them")
     if "tokens" in trained:
         words.append(
             f"trained on {quantity(trained['tokens'])} tokens of `{trained['source']}`, seed {trained['seed']}"

@@ -108,10 +108,15 @@ def _label(text: str) -> str:
 
 
 def training_facts(folder: Path) -> Record:
-    """What is recorded about how a checkpoint was trained: tokens, FLOPs, hours, seed; empty where nothing is."""
+    """What is recorded about how a checkpoint was trained: tokens, FLOPs, hours, seed; empty where nothing is.
+
+    Of what ``uprior build`` wrote: ``built``, its arguments and what its weights do.
+    """
     for path in (folder / "recipe.json", folder.parent / "config.json"):
         try:
             found = json.loads(path.read_text("utf-8"))
+            if "built" in found:
+                return {"built": found["built"]}
             run, compute = as_it_ended(found.get("run", found), folder.parent), found.get("compute", {})
             facts = {
                 "source": run["stream"]["source"]["name"],
