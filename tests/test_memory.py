@@ -1,5 +1,7 @@
 """Memory is flat: over steps, checkpoints and evaluations, and whatever the length of the data. (Measured: ``bench memory``.)"""
 
+import contextlib
+import ctypes
 import gc
 
 import pytest
@@ -35,6 +37,10 @@ def test_a_reader_that_keeps_what_it_read_would_be_noticed(tmp_path, monkeypatch
         return stream
 
     monkeypatch.setattr(memory, "read_shards", keeping)
+    with contextlib.suppress(
+        OSError, AttributeError
+    ):  # what tests before freed and this process kept would be used first
+        ctypes.CDLL(None).malloc_trim(0)
     found = memory.read_all(tmp_path / "s")
     assert found["peak_mb"] - found["before_mb"] > 40  # 8 M tokens as int64
 

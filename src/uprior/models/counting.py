@@ -5,8 +5,8 @@ things cost them more than all else (docs/LOG.md): logits that are linear in wha
 and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare long matches and frequent
 short ones are weighed in one sum, and an MLP bends what was found. Symbols are rows of a Hadamard matrix and parts of the stream
 are coordinates, so all numbers of a block are plus or minus one number, which bfloat16 rounds alike: files of two bytes a weight
-say the same. Nothing here knows any data; the numbers below are near those that the study counting-fit fits to random computation
-(``universal``). The bends cancel one another to a thousandth of their size, so layers are computed in float32, and steps of a
+say the same. Nothing here knows any data; the numbers below were fitted to random computation (``universal``), as the study
+counting-fit does and judges. The bends cancel one another to a thousandth of their size, so layers are computed in float32, and steps of a
 usual size drown them: how to train all of it is open.
 """
 
