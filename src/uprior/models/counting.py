@@ -1,13 +1,13 @@
 """First weights of a Llama that predicts by counting: what followed similar contexts, softly weighed, and its logarithm.
 
 The starts of ``matching`` look up what followed the longest match, with heads that each carry a part of what they find. Two
-things cost them more than all else (docs/LOG.md): logits that are linear in what was found, where they ought to be its logarithm,
-and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare long matches and frequent
-short ones are weighed in one sum, and an MLP bends what was found. Symbols are rows of a Hadamard matrix and parts of the stream
-are coordinates, so all numbers of a block are plus or minus one number, which bfloat16 rounds alike: files of two bytes a weight
-say the same. Nothing here knows any data; the numbers below were fitted to random computation (``universal``), as the study
-counting-fit does and judges. The bends cancel one another to a thousandth of their size, so layers are computed in float32, and steps of a
-usual size drown them: how to train all of it is open.
+things cost them more than all else (docs/LOG.md): logits that are linear in what was found, where they ought to be its
+logarithm, and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare long matches
+and frequent short ones are weighed in one sum, and an MLP bends what was found. Symbols are rows of a Hadamard matrix and parts
+of the stream are coordinates, so all numbers of a block are plus or minus one number, which bfloat16 rounds alike: files of two
+bytes a weight say the same. Nothing here knows any data; the numbers below were fitted to random computation (``universal``),
+as the study counting-fit does and judges. The bends cancel one another to a thousandth of their size, so layers are computed in
+float32, and steps of a usual size drown them: how to train all of it is open.
 """
 
 from __future__ import annotations
