@@ -65,12 +65,12 @@ class CountingFit(Study):
     def run(self, out: Path) -> None:
         sets = development_sets(self.data)
         with locked(out):
-            judged = self._judged(sets)
-            records = [record for record in read_lines(out / "records.jsonl") if record["of"] == self._key()]
+            judged, key = self._judged(sets), self._key(sets)
+            records = [record for record in read_lines(out / "records.jsonl") if record["of"] == key]
             for name, make in (*self._fits(), (BOUND, lambda: self._bound(judged))):
                 if any(record["fit"] == name for record in records):
                     continue
-                records.append(self._record(name, make(), judged))
+                records.append({"fit": name, "of": key, **self._record(make(), judged)})
                 write_records(out / "records.jsonl", records)
                 mean = np.mean(list(records[-1]["bits"].values()))
                 sys.stderr.write(f"counting-fit  {name}: {mean:.3f} bits on the development sets\n")
@@ -86,10 +86,10 @@ class CountingFit(Study):
             write_json(out / "counting-fit.json", summary)
             publish(out, self.docs, counting_fit_pages(summary))
 
-    def _key(self) -> str:
-        """What a record is good for."""
+    def _key(self, sets: Mapping[str, str]) -> str:
+        """What a record is good for: these options and these very files."""
         mine = {key: value for key, value in self.to_dict().items() if key not in ("data", "docs", "model")}
-        return json.dumps(mine, sort_keys=True)
+        return json.dumps(mine | {"sha256": [corpora.get(text).sha256 for text in sets.values()]}, sort_keys=True)
 
     def _fits(self) -> list[tuple[str, Any]]:
         """(name, fit) of the source and of each of its parts alone."""
@@ -140,13 +140,13 @@ class CountingFit(Study):
             found[name] = (places, where, windows)
         return found
 
-    def _record(self, name: str, numbers: Numbers, judged: Sets) -> Record:
+    def _record(self, numbers: Numbers, judged: Sets) -> Record:
         from uprior.studies._counts import mean_bits
 
         bits, exact = (
             {one: mean_bits(numbers, places, room) for one, (places, *_) in judged.items()} for room in (self.room, 0)
         )
-        return {"fit": name, "of": self._key(), "numbers": numbers.plain(), "bits": bits, "exact_bits": exact}
+        return {"numbers": numbers.plain(), "bits": bits, "exact_bits": exact}
 
     def _beside(self, sets: Mapping[str, str], judged: Sets) -> dict[str, dict[str, float]]:
         """predictor -> set -> bits at the same places."""
