@@ -37,9 +37,8 @@ def test_a_reader_that_keeps_what_it_read_would_be_noticed(tmp_path, monkeypatch
         return stream
 
     monkeypatch.setattr(memory, "read_shards", keeping)
-    with contextlib.suppress(
-        OSError, AttributeError
-    ):  # what tests before freed and this process kept would be used first
+    # What tests before freed and this process kept would be used first.
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
     found = memory.read_all(tmp_path / "s")
     assert found["peak_mb"] - found["before_mb"] > 40  # 8 M tokens as int64

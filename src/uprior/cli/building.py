@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from uprior.errors import RunDirectoryError
+
 
 def add_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
     """The command's options; ``count`` reads numbers such as 4k."""
@@ -17,8 +19,6 @@ def add_arguments(sub: argparse.ArgumentParser, count: Any) -> None:
 
 
 def build(arguments: argparse.Namespace, _: dict[str, str]) -> int:
-    from uprior.errors import RunDirectoryError
-
     out = arguments.out
     if out.is_file() or (out.exists() and any(out.iterdir())):  # never a trained model's place
         raise RunDirectoryError(f"{out} is there already; give --out a folder that is new or empty")
@@ -28,7 +28,7 @@ def build(arguments: argparse.Namespace, _: dict[str, str]) -> int:
     from uprior.models.folder import write_model
 
     made = {name: getattr(arguments, name) for name in ("model", "vocab", "context", "seed")}
-    model = build(made["model"], vocab=made["vocab"], context=made["context"], seed=made["seed"])
+    model = build(arguments.model, vocab=arguments.vocab, context=arguments.context, seed=arguments.seed)
     start = first_weights_of(model.config)
     weights = f"weights that {start.do}" if start else "random weights"
     with new_folder(out) as folder:

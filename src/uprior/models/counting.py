@@ -46,7 +46,7 @@ CONSTANT_UNITS = 4
 # Share of a head's dimensions that turn with position; at this base the first of the others turns by 0.003 a token, so content
 # can be compared over hundreds of tokens.
 TURNING_SHARE, ROPE_BASE = 0.125, 1e20
-# Logit that each turning pair adds at the lag a head looks at: 10 nats of the sum are lost one token beside.
+# Logit that each turning pair adds at the lag a head looks at: 13 nats of the sum are lost one token beside.
 LAG_LOGIT = 14.0
 # Of the random weights beside all this: none is zero, so everything gets a gradient.
 QUIET_SIZE = 1e-5
@@ -211,9 +211,9 @@ def _report_(attention: Any, space: _Space) -> None:
 
 
 def _bend_(mlp: Any, space: _Space) -> None:
-    """Four units a symbol, each silent below a share of its own; together the heights of HEIGHTS over what the readout adds.
+    """For each of SHARES a unit a symbol, silent below it; together the heights of HEIGHTS over what the readout adds.
 
-    Slopes before and after a bend are thousands, what is left of them at the end is three: each unit makes up for what rounding
+    Slopes before and after a bend are thousands of times what is left of them at the end: each unit makes up for what rounding
     to bfloat16 did to those before it.
     """
     vocab, dimensions = space.codes.shape

@@ -1,4 +1,4 @@
-"""What the weights of ``models/counting.py`` compute, from exact agreement of symbols: a function of 14 numbers, and its fit."""
+"""What the weights of ``models/counting.py`` compute, from exact agreement of symbols: a function of few numbers, and its fit."""
 
 from __future__ import annotations
 
