@@ -3,21 +3,25 @@
 The starts of ``matching`` look up what followed the longest match, with heads that each carry a part of what they find. Two
 things cost them more than all else (docs/LOG.md): logits that are linear in what was found, where they ought to be its
 logarithm, and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare long matches
-and frequent short ones are weighed in one sum, and an MLP bends what was found. Symbols are rows of a Hadamard matrix and parts
-of the stream are coordinates, so all numbers of a block are plus or minus one number, which bfloat16 rounds alike: files of two
-bytes a weight say the same. Nothing here knows any data; the numbers below were fitted to random computation (``universal``),
-as the study counting-fit does and judges. The bends cancel one another to a thousandth of their size, so layers are computed in
-float32, and steps of a usual size drown them: how to train all of it is open.
+and frequent short ones are weighed in one sum, and an MLP bends what was found. Ids are numbers of so many bits, and whoever
+hands out codes puts like beside like: contexts agree a little where only the kinds of their symbols do, and what was found
+speaks a little for all symbols that share leading bits with it, as context tree weighting of bytes assumes as well.
+
+Codes of symbols are rows of a Hadamard matrix in its natural order, so what all symbols with the same leading bits share are
+single coordinates. Numbers of a block are plus or minus one number, which bfloat16 rounds alike: files of two bytes a weight
+say the same. Nothing here knows any data; the numbers below were fitted to random computation (``code_page``), as the study
+counting-fit does and judges. The bends cancel one another to a thousandth of their size, so layers are computed in float32, and
+steps of a usual size drown them: how to train all of it is open.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from uprior.errors import SpecError
@@ -25,14 +29,21 @@ from uprior.models.matching import COMMON_SIZE
 
 # What presets and configurations call this start.
 COUNTING = "counting"
-# Logits for agreement with the last symbol, the one before, and so on: small, so that many places after a short match outvote
-# a few after a long one.
-MATCH_LOGITS = (3.75, 1.93, 1.23, 0.91, 0.62, 0.56)
+# Two sums over all places before: logits in each for agreement with the last symbol, the one before, and so on. The first goes
+# by what is near and frequent, the second by what agrees for long.
+MATCH_LOGITS = ((4.708, 1.329, 0.6029, 0.4095, 0.4549, 0.5386), (3.311, 2.957, 1.847, 1.707, 1.238, 1.723))
+# Symbols in the same block of so many ids are of one kind; logits for agreement in kind with the last symbol and the one before,
+# also where these agree themselves.
+KIND_SIZE, KIND_LOGITS = 32, ((1.608, 0.666), (2.918, 0.3919))
+# What the first sum is of both.
+FIRST_SHARE = 0.6
 # Symbols back that the first layer fetches, one head each.
-LAGS = len(MATCH_LOGITS)
+LAGS = len(MATCH_LOGITS[0])
+# What was found speaks for all symbols of its block of ids, for each size of blocks with this part of its share in all.
+SPREAD = {2: 0.002383, 4: 0.002603, 8: 0.01775, 16: 0.0004206, 32: 0.000387, 64: 0.001061, 128: 0.003204}
 # Logits as a function of a symbol's share of what was found: nothing below the first share, up by the first height until the
 # second, and so on, beside SLOPE times the share. Close to a logarithm.
-SHARES, HEIGHTS, SLOPE = (0.00003, 0.0004, 0.0195, 0.1475), (4.6, 1.82, 1.36), 3.05
+SHARES, HEIGHTS, SLOPE = (0.000003763, 0.0001149, 0.004785, 0.1132), (5.243, 2.651, 1.439), 4.235
 # Width of a bend, over the share that it lies at.
 BEND_WIDTH = 0.3
 # Length of what the last layer writes where all it found is one symbol, over that of the symbol read, which every logit hears.
@@ -56,16 +67,18 @@ QUIET_SIZE = 1e-5
 class _Space:
     """How the coordinates of the residual stream are divided, and the codes of symbols.
 
-    Coordinate 0 is what all symbols share, 1 to D hold the symbol read, the rest what the first layer fetched.
+    Coordinate 0 is what all symbols share, d = 1 to D dimension d of the symbol read, the rest what the first layer fetched.
 
-    codes  [V, D]   rows of a Hadamard matrix without its constant column, in random order, columns too, their signs flipped at
-                    random, over the square root of D + 1: any two overlap by -1 / (D + 1), and of a part of the columns all
-                    have the same length
-    slots  [LAGS]   coordinates that hold the first of a code's dimensions, of the symbol 1, 2, ... tokens back
+    codes  [V, D]   rows of a Hadamard matrix of D + 1 without its constant column, signs of columns flipped at random, over the
+                    square root of D + 1: any two overlap by -1 / (D + 1). In dimension d symbols are alike whose ids differ in
+                    none of the bits of d: where d is a multiple of m, so are all symbols of a block of m ids
+    kinds  [K]      dimensions that tell a symbol's kind
+    slots  [LAGS]   dimensions that are kept of the symbol 1, 2, ... tokens back, kinds first where these count
     heard  [D]      coordinate at which the readout listens for a code's dimension: others than it is read at, in random order
     """
 
     codes: torch.Tensor
+    kinds: torch.Tensor
     slots: tuple[torch.Tensor, ...]
     heard: torch.Tensor
     width: int
@@ -80,6 +93,23 @@ class _Space:
         spoken = torch.zeros(len(self.codes), self.width)
         spoken[:, self.heard] = self.codes
         return spoken
+
+    def kept(self, lag: int) -> torch.Tensor:
+        """Coordinates of the stream that hold what is kept of the symbol ``lag`` tokens back, 1 or more."""
+        begin = 1 + len(self.read) + sum(len(slot) for slot in self.slots[: lag - 1])
+        return begin + torch.arange(len(self.slots[lag - 1]))
+
+    def longer(self, lag: int) -> float:
+        """What is kept of a symbol is multiplied by this, which makes it as long as a whole one."""
+        return math.sqrt(len(self.read) / len(self.slots[lag - 1])) if lag else 1.0
+
+    def holding(self, lag: int, dimensions: torch.Tensor) -> torch.Tensor:
+        """Coordinates that hold these dimensions, which are kept, of the symbol ``lag`` tokens back; 0: the one read."""
+        if not lag:
+            return dimensions
+        where = torch.zeros(len(self.read) + 1, dtype=torch.long)
+        where[self.slots[lag - 1]] = self.kept(lag)
+        return where[dimensions]
 
 
 def counting_config(config: Any) -> None:
@@ -107,9 +137,10 @@ def counting_config(config: Any) -> None:
 def begin_as_counter_(model: Any) -> None:
     """Overwrite fresh weights of an untied Llama so that it predicts by counts; uses torch's generator.
 
-    The first layer fetches the last symbols into slots. The last one adds up, over all places before, e to the MATCH_LOGITS of
-    what agrees there, writes each symbol's share of the sum, and bends it into logits (SHARES, HEIGHTS, SLOPE). Heads share keys
-    and values, so each carries all of a symbol; in the last layer they begin alike. Layers between begin near silence.
+    The first layer fetches the last symbols into slots. The last one adds up, over all places before, e to the MATCH_LOGITS and
+    KIND_LOGITS of what agrees there, in two sums; writes each symbol's share of them, spreads a little of it over its neighbours
+    (SPREAD), and bends it into logits (SHARES, HEIGHTS, SLOPE). Heads share keys and values, so each carries all of a symbol.
+    Layers between begin near silence.
     """
     layers = model.model.layers
     with torch.no_grad():
@@ -154,13 +185,17 @@ def _divide(width: int, vocab: int, content: Sequence[int]) -> _Space:
     hadamard = torch.ones(1, 1)
     while len(hadamard) < size:
         hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
-    rows, columns = torch.randperm(size)[:vocab], 1 + torch.randperm(size - 1)
     signs = 2.0 * torch.randint(2, (size - 1,)) - 1
-    codes = hadamard[rows][:, columns] * signs / math.sqrt(size)
-    sizes = slot_sizes(min(width - size, len(content)), MATCH_LOGITS)
-    ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
-    slots = tuple(size + torch.arange(begin, end) for begin, end in itertools.pairwise(ends))
-    return _Space(codes, slots, width - 1 - torch.randperm(size - 1), width)
+    order = 1 + torch.randperm(size - 1)
+    kinds, others = order[order % KIND_SIZE == 0], order[order % KIND_SIZE != 0]
+    with_kinds = len(KIND_LOGITS[0])
+    room = min(width - size, len(content)) - with_kinds * len(kinds)
+    slots = tuple(
+        torch.cat([kinds[: len(kinds) * (lag < with_kinds)], others[:kept]])
+        for lag, kept in enumerate(slot_sizes(room, np.mean(MATCH_LOGITS, axis=0).tolist()))
+    )
+    codes = hadamard[:vocab, 1:] * signs / math.sqrt(size)
+    return _Space(codes, kinds, slots, width - 1 - torch.randperm(size - 1), width)
 
 
 def _fetch_(attention: Any, space: _Space) -> None:
@@ -173,11 +208,9 @@ def _fetch_(attention: Any, space: _Space) -> None:
         start = max(lag - 1, 0) * size
         target[start : start + pairs, 0] += gain * torch.cos(-lag * turns).float()
         target[start + half : start + half + pairs, 0] += gain * torch.sin(-lag * turns).float()
-    dimensions = len(space.read)
-    attention.v_proj.weight[torch.arange(dimensions), space.read] += 1 / symbol
+    attention.v_proj.weight[space.read - 1, space.read] += 1 / symbol
     for i, slot in enumerate(space.slots):
-        # As long as a whole symbol.
-        attention.o_proj.weight[slot, i * size + torch.arange(len(slot))] += math.sqrt(dimensions / len(slot))
+        attention.o_proj.weight[space.kept(i + 1), i * size + slot - 1] += space.longer(i + 1)
 
 
 def _stream_size(space: _Space) -> float:
@@ -186,28 +219,45 @@ def _stream_size(space: _Space) -> float:
 
 
 def _match_(attention: Any, space: _Space) -> None:
-    """Logits of every head: agreement of the last symbols with those before each earlier token."""
+    """Logits of heads: agreement of the last symbols with those before each earlier token, and of their kinds."""
     size, heads = attention.head_dim, len(attention.q_proj.weight) // attention.head_dim
-    content, asked = torch.tensor(_content(size)), space.read
-    for slot, logit in zip(space.slots, MATCH_LOGITS, strict=True):
-        dimensions = content[slot - space.slots[0][0]]
-        gain = _stream_size(space) * math.sqrt(logit * math.sqrt(size))
-        attention.k_proj.weight[dimensions, slot] += gain
+    content, used = torch.tensor(_content(size)), 0
+    for lag, slot in enumerate(space.slots):
+        dimensions = content[used : used + len(slot)]
+        used += len(slot)
+        worth = [_worth(space, lag, which) * math.sqrt(size) * _stream_size(space) ** 2 for which in (0, 1)]
+        keys = worth[0].abs().sqrt()
+        attention.k_proj.weight[dimensions, space.kept(lag + 1)] += keys / space.longer(lag + 1)
         for head in range(heads):
-            attention.q_proj.weight[head * size + dimensions, asked[: len(slot)]] += gain * math.sqrt(
-                len(asked) / len(slot)
-            )
-        asked = slot
+            asked = head * size + dimensions, space.holding(lag, slot)
+            attention.q_proj.weight[asked] += worth[_sum_of(head, heads)] / keys / space.longer(lag)
+
+
+def _worth(space: _Space, lag: int, which: int) -> torch.Tensor:
+    """[n] what each dimension that is kept of a symbol has to add where it agrees, for the logits of one of the sums."""
+    slot, codes = space.slots[lag], len(space.read) + 1
+    kinds = len(space.kinds) if lag < len(KIND_LOGITS[which]) else 0
+    worth = torch.full((len(slot),), MATCH_LOGITS[which][lag] / (len(slot) - kinds))
+    if kinds:
+        worth[:kinds] = KIND_LOGITS[which][lag] / (kinds + 1)  # other kinds overlap by -1 of these
+    return worth * codes
+
+
+def _sum_of(head: int, heads: int) -> int:
+    """Which of the sums a head of the last layer is of; the last head, which spreads what it found, of the first."""
+    return int(round(FIRST_SHARE * (heads - 1)) <= head < heads - 1)
 
 
 def _report_(attention: Any, space: _Space) -> None:
-    """Heads write the symbols that they look at where the readout listens, and a constant."""
+    """Heads write the symbols that they look at where the readout listens, the last one SPREAD, and all a constant."""
     size, heads, dimensions = attention.head_dim, len(attention.q_proj.weight) // attention.head_dim, len(space.read)
     attention.v_proj.weight[torch.arange(dimensions), space.read] += _stream_size(space)
     attention.v_proj.weight[dimensions, 0] += _stream_size(space) / COMMON_SIZE
-    for start in range(0, heads * size, size):
-        attention.o_proj.weight[space.heard, start + torch.arange(dimensions)] += FOUND_SIZE / heads
-        attention.o_proj.weight[0, start + dimensions] += CONSTANT_SIZE * FOUND_SIZE / heads
+    spread = sum(part * (space.read % block == 0) for block, part in SPREAD.items())
+    for head in range(heads):
+        told = spread if head == heads - 1 else torch.ones(dimensions) / (heads - 1)
+        attention.o_proj.weight[space.heard, head * size + torch.arange(dimensions)] += FOUND_SIZE * told
+        attention.o_proj.weight[0, head * size + dimensions] += CONSTANT_SIZE * FOUND_SIZE / heads
 
 
 def _bend_(mlp: Any, space: _Space) -> None:
@@ -221,7 +271,9 @@ def _bend_(mlp: Any, space: _Space) -> None:
     signs = space.spoken / part
     one = 1 / (CONSTANT_SIZE * FOUND_SIZE + COMMON_SIZE)  # times coordinate 0
     norm = math.sqrt(space.width) * one  # RMSNorm multiplies by about this
-    overlap = 1 / (dimensions + 1)  # codes meet the stream as their share of what was found, less this
+    overlap = (1 + sum(SPREAD.values())) / (
+        dimensions + 1
+    )  # codes meet the stream as their share of what was found, less this
     slopes = [height / (end - begin) for height, begin, end in zip(HEIGHTS, SHARES, SHARES[1:], strict=False)]
     slope = 0.0  # so far, as rounded
     up = _rounded(one / norm)

@@ -10,7 +10,7 @@ from uprior.report.document import Block, Heading, Table, pages
 from uprior.report.origin import portable
 
 TITLE = "First weights that count: the numbers they are made of, and what they can do"
-_KINDS = ("logits", "shares", "heights", "slope")
+_KINDS = ("logits", "kinds", "shares", "heights", "slope", "spread")
 
 
 def counting_fit_pages(summary: Mapping[str, Any]) -> dict[str, bytes]:
@@ -24,7 +24,7 @@ def _blocks(summary: Mapping[str, Any]) -> list[Block]:
     ours, best = _mean(whole["bits"]), _mean(bound["bits"])
     return [
         "Bits per byte at places in the last quarter of windows of the development sets, which are never reported elsewhere. "
-        f"The function is what `{study['model'] or 'the model'}` computes, from exact agreement of symbols; its numbers are "
+        f"The function is what `{study['model'] or 'the model'}` computes, from agreement of symbols; its numbers are "
         "fitted to random computation, and real data has no part in them but in the last row of fits, which is a bound and no "
         "predictor.",
         Heading("The verdict"),
@@ -46,8 +46,9 @@ def _blocks(summary: Mapping[str, Any]) -> list[Block]:
                 *([one["fit"], *(_list(one["numbers"][kind]) for kind in _KINDS)] for one in records),
                 ["in the package", *(_list(summary["made_of"][kind]) for kind in _KINDS)],
             ],
-            "Logits of agreement with the last symbol, the one before, and so on; shares of what was found at which the bends "
-            "lie; what logits rise by between them; and their slope beside that.",
+            "Of both sums: logits of agreement with the last symbol, the one before, and so on; and in kind alone with the last "
+            "two. Shares of what was found at which the bends lie; what logits rise by between them; their slope beside that; and "
+            "what is spread over blocks of 2, 4, 8 and so on symbols.",
         ),
         Heading("How it was made"),
         Table(
@@ -71,5 +72,7 @@ def _cells(bits: Mapping[str, float], sets: list[str]) -> list[str]:
     return [f"{_mean(bits):.3f}", *(f"{bits[name]:.2f}" for name in sets)]
 
 
-def _list(values: list[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+def _list(values: Any) -> str:
+    if not isinstance(values, list):
+        return f"{values:g}"
+    return ("; " if isinstance(values[0], list) else ", ").join(_list(value) for value in values)

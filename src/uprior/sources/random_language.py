@@ -92,7 +92,12 @@ class RandomLanguage(Source):
             self.reject("min_word_exponent", f"at most max_word_exponent = {self.max_word_exponent:g}")
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:
-        tokens, machine, knobs = self.write(draw, rows, length)
+        return self.as_block(draw, *self.write(draw, rows, length))
+
+    def as_block(
+        self, draw: Draw, tokens: NDArray[np.unsignedinteger[Any]], machine: NDArray[np.int64], knobs: NDArray[Any]
+    ) -> Block:
+        """What ``write`` gave, as a block."""
         return Block(
             tokens=tokens,
             machine=draw.machine_ids(machine),

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from uprior.models.counting import BEND_WIDTH, LAGS, slot_sizes
+from uprior.models.counting import (
+    BEND_WIDTH,
+    FIRST_SHARE,
+    HEIGHTS,
+    KIND_LOGITS,
+    KIND_SIZE,
+    LAGS,
+    MATCH_LOGITS,
+    SHARES,
+    SLOPE,
+    SPREAD,
+    slot_sizes,
+)
 from uprior.rng import generator
 
 # The number of symbols that is added up over.
 VOCABULARY = 256
-_AGREES = (torch.arange(1 << LAGS)[:, None] >> torch.arange(LAGS)) & 1  # [2^LAGS, LAGS]
+# How many symbols back count by their kind, too.
+KIND_LAGS = len(KIND_LOGITS[0])
+_TOLD = LAGS + KIND_LAGS
+_AGREES = ((torch.arange(1 << _TOLD)[:, None] >> torch.arange(_TOLD)) & 1).float()  # [2^TOLD, TOLD]
+# [sizes of blocks, V, V] how a symbol's share in all is spread over its block.
+_BLOCKS = torch.stack(
+    [(torch.arange(VOCABULARY)[:, None] // size == torch.arange(VOCABULARY) // size).float() / size for size in SPREAD]
+)
 
 
 @dataclass(frozen=True)
 class Places:
     """Places [P] to predict at, each with the N places that come before it or may not.
 
-    agrees   [P, N] int16  bit i: the symbols i back of here and there are the same; 2^LAGS: that place does not come before
+    agrees   [P, N] int16  bit i: the symbols i back of here and there are the same; bit LAGS + i: they are of one kind;
+                           2^(LAGS + KIND_LAGS): that place does not come before
     follows  [P, N] uint8  the symbol after each of them
     came     [P]    int64  the symbol to predict
     """
@@ -40,25 +62,44 @@ class Places:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The numbers of models/counting.py; shares, heights and slope as logarithms."""
+    """The numbers of models/counting.py; those that are above zero as logarithms.
+
+    logits [2, LAGS], kinds [2, KIND_LAGS] of the two sums; shares [K], heights [K - 1], slope [] of the bends; spread [sizes].
+    """
 
     logits: torch.Tensor
+    kinds: torch.Tensor
     shares: torch.Tensor
     heights: torch.Tensor
     slope: torch.Tensor
+    spread: torch.Tensor
 
     @classmethod
-    def of(cls, logits: Sequence[float], shares: Sequence[float], heights: Sequence[float], slope: float) -> Numbers:
-        made = (torch.tensor(value, dtype=torch.float32) for value in (logits, shares, heights, slope))
-        first, *others = made
-        return cls(first, *(value.log() for value in others))
+    def of(cls, logits: Any, kinds: Any, shares: Any, heights: Any, slope: Any, spread: Any) -> Numbers:
+        first, second, *others = (
+            torch.tensor(value, dtype=torch.float32) for value in (logits, kinds, shares, heights, slope, spread)
+        )
+        return cls(first, second, *(value.log() for value in others))
 
-    def plain(self) -> dict[str, list[float]]:
+    @classmethod
+    def in_the_package(cls) -> Numbers:
+        return cls.of(MATCH_LOGITS, KIND_LOGITS, SHARES, HEIGHTS, SLOPE, [*SPREAD.values()])
+
+    def fields(self) -> list[torch.Tensor]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+    def plain(self) -> dict[str, Any]:
         """The numbers as they stand in models/counting.py."""
-        named = {"logits": self.logits, "shares": self.shares.exp(), "heights": self.heights.exp()}
-        return {name: [float(f"{float(n):.4g}") for n in value] for name, value in named.items()} | {
-            "slope": [float(f"{float(self.slope.exp()):.4g}")]
+        logs = {"shares", "heights", "slope", "spread"}
+        return {
+            field.name: _short((value.exp() if field.name in logs else value).tolist())
+            for field, value in zip(dataclasses.fields(self), self.fields(), strict=True)
         }
+
+
+def _short(value: Any) -> Any:
+    """Lists of numbers, and lists of them, with four figures."""
+    return [_short(one) for one in value] if isinstance(value, list) else float(f"{value:.4g}")
 
 
 def places_in(
@@ -75,7 +116,10 @@ def places_in(
                 there = before - lag
                 known = (there >= 0) & (before < last)
                 code[known] |= (row[there[known]] == row[last - lag]).astype(np.int16) << lag
-            code[before >= last] = 1 << LAGS
+                if lag < KIND_LAGS:
+                    alike = row[there[known]] // KIND_SIZE == row[last - lag] // KIND_SIZE
+                    code[known] |= alike.astype(np.int16) << (LAGS + lag)
+            code[before >= last] = 1 << _TOLD
             agrees.append(code)
             follows.append(row[1:])
             where.append((number, last))
@@ -89,17 +133,27 @@ def places_in(
 
 def bits(numbers: Numbers, places: Places, room: int = 0, draws: np.random.Generator | None = None) -> torch.Tensor:
     """[P] bits of what came. ``room``: with the noise that codes of so many dimensions bring to places that do not agree."""
-    agrees = _AGREES.float()
-    logit = torch.cat([agrees @ numbers.logits, torch.tensor([-1e9])])[places.agrees.long()]
-    if room and draws is not None:
-        sizes = torch.tensor(slot_sizes(room, numbers.logits.detach().clamp(min=0.01).tolist()))
-        noise = ((1 - agrees) @ (numbers.logits**2 / sizes)).clamp(min=1e-12).sqrt()
-        noise = torch.cat([noise, torch.zeros(1)])[places.agrees.long()]
-        logit = logit + noise * torch.from_numpy(draws.standard_normal(logit.shape, dtype=np.float32))
-    share = torch.zeros(len(places), VOCABULARY).scatter_add(1, places.follows.long(), torch.softmax(logit, 1))
-    scores = _bent(numbers, share)
+    first, second = (
+        torch.zeros(len(places), VOCABULARY).scatter_add(1, places.follows.long(), weights)
+        for weights in _weights(numbers, places, room, draws)
+    )
+    spread = torch.einsum("s,sxy->xy", numbers.spread.exp(), _BLOCKS)
+    scores = _bent(numbers, FIRST_SHARE * first + (1 - FIRST_SHARE) * second + first @ spread)
     came = scores.gather(1, places.came[:, None])[:, 0]
     return (torch.logsumexp(scores, 1) - came) / math.log(2)
+
+
+def _weights(numbers: Numbers, places: Places, room: int, draws: np.random.Generator | None) -> Iterator[torch.Tensor]:
+    """[P, N] what each place weighs, in either sum."""
+    code, nothing = places.agrees.long(), torch.zeros(1)
+    sizes = torch.tensor(slot_sizes(room, numbers.logits.detach().clamp(min=0.01).mean(0).tolist()))
+    for logits, kinds in zip(numbers.logits, numbers.kinds, strict=True):
+        logit = torch.cat([_AGREES @ torch.cat([logits, kinds]), nothing - 1e9])[code]
+        if room and draws is not None:
+            noise = ((1 - _AGREES[:, :LAGS]) @ (logits**2 / sizes)).clamp(min=1e-12).sqrt()
+            drawn = draws.standard_normal(logit.shape, dtype=np.float32)
+            logit = logit + torch.cat([noise, nothing])[code] * torch.from_numpy(drawn)
+        yield torch.softmax(logit, 1)
 
 
 def _bent(numbers: Numbers, share: torch.Tensor) -> torch.Tensor:
@@ -124,7 +178,7 @@ def fitted(
     seed: int = 0,
 ) -> Numbers:
     """The numbers that Adam finds for the weighted mean of bits; a part is (weight, places per step, places)."""
-    fields = [value.clone().requires_grad_() for value in (begin.logits, begin.shares, begin.heights, begin.slope)]
+    fields = [value.clone().requires_grad_() for value in begin.fields()]
     optimizer = torch.optim.Adam(fields, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     draws = generator("counting-fit", seed)

@@ -18,6 +18,7 @@ from uprior.files import locked, read_lines, write_json
 from uprior.report.counting_fit import counting_fit_pages
 from uprior.rng import generator
 from uprior.sources import Source
+from uprior.sources.code_page import CodePage
 from uprior.sources.universal import Universal
 from uprior.spec import parameter
 from uprior.studies import Study
@@ -37,26 +38,29 @@ WHOLE, BOUND, MODEL = "the source", "development sets", "llama-6m-counting"
 
 @dataclass(frozen=True)
 class CountingFit(Study):
-    """What first weights that count are made of, fitted to random computation, and how far such numbers go (10 minutes).
+    """What first weights that count are made of, fitted to random computation, and how far such numbers go (20 minutes).
 
-    What such weights compute is a function of exact agreement between symbols: a softmax over all places before, whose logits add
-    up for each of the last symbols that agrees, the symbols that follow weighed by it, bent and normalised. Adam fits its numbers
-    to places in the last quarter of rows of random computation, with the noise that the weights' codes bring; rows of
-    ``long_context`` count ``long_weight``. Once for the source, once for each of its parts alone, and once for the development
-    sets, which is no predictor but a bound for what any source can bring to this function. Beside them, at the same places: the
-    best mixture of Markov orders, CTW, and the model as it is built. Leaves records.jsonl, counting-fit.json, counting-fit.md and
-    report.html in ``out``; a fit that is there is not made again.
+    What such weights compute is a function of agreement between symbols: two softmaxes over all places before, whose logits add
+    up for each of the last symbols that agrees, itself or in kind; the symbols that follow, weighed by them, spread over their
+    neighbours, bent and normalised. Adam fits its numbers to places in the last quarter of rows of random computation, with the
+    noise that the weights' codes bring; rows of ``long_context`` count ``long_weight``. Once for the source, once for ``against``
+    and each of its parts, and once for the development sets, which is no predictor but a bound for what any source can bring to
+    this function. Beside them, at the same places: the best mixture of Markov orders, CTW, and the model as it is built. Leaves
+    records.jsonl, counting-fit.json, counting-fit.md and report.html in ``out``; a fit that is there is not made again.
     """
 
     name: ClassVar[str] = "counting-fit"
-    source: Source = field(default=Universal(), metadata={"text": "random computation to fit to"})
+    source: Source = field(default=CodePage(), metadata={"text": "random computation to fit to"})
+    against: Source = field(default=Universal(), metadata={"text": "another, to fit to for comparison; its parts, too"})
     data: str = parameter("data", "folder with the files of the development sets")
-    rows: int = parameter(500, "rows of the source to fit to", low=2, high=1 << 20)
+    rows: int = parameter(3000, "rows of the source to fit to", low=2, high=1 << 20)
     context: int = parameter(512, "their tokens", low=128, high=1 << 14)
     long_context: int = parameter(4096, "tokens of the long rows", low=128, high=1 << 14)
     long_weight: float = parameter(0.2, "what long rows count, over the others", low=0.0, high=100.0)
-    room: int = parameter(170, "dimensions of all codes of symbols before, as in llama-6m-counting", low=8, high=4096)
-    steps: int = parameter(350, "of Adam, per fit", low=1, high=1 << 20)
+    room: int = parameter(
+        156, "dimensions that tell symbols before, beside kinds, as in llama-6m-counting", low=8, high=4096
+    )
+    steps: int = parameter(1200, "of Adam, per fit", low=1, high=1 << 20)
     windows: int = parameter(32, "of each development set, 24 places each", low=2, high=1 << 20)
     model: str = parameter(MODEL, "preset to measure beside the function; empty: none")
     seed: int = parameter(0, "of rows, places and windows", low=0)
@@ -92,12 +96,11 @@ class CountingFit(Study):
         return json.dumps(mine | {"sha256": [corpora.get(text).sha256 for text in sets.values()]}, sort_keys=True)
 
     def _fits(self) -> list[tuple[str, Any]]:
-        """(name, fit) of the source and of each of its parts alone."""
-        parts = [part for part, _ in parts_of(self.source)]
+        """(name, fit) of the source, of the other one, and of each of its parts alone."""
+        parts = [part for part, _ in parts_of(self.against)]
         alone = [] if len(parts) < 2 else list(zip(labels(parts), parts, strict=True))
-        return [
-            (name, lambda source=source: self._fitted_to(source)) for name, source in ((WHOLE, self.source), *alone)
-        ]
+        sources = [(WHOLE, self.source), (self.against.name, self.against), *alone]
+        return [(name, lambda source=source: self._fitted_to(source)) for name, source in sources]
 
     def _fitted_to(self, source: Source) -> Numbers:
         from uprior.studies._counts import fitted
@@ -115,12 +118,13 @@ class CountingFit(Study):
         return fitted(self._begin(), parts, steps=self.steps, room=self.room, seed=self.seed)
 
     def _begin(self) -> Numbers:
-        """Nothing is known but that matches count, later ones less, and that logits are some logarithm of shares."""
-        from uprior.models.counting import HEIGHTS, LAGS, SHARES
-        from uprior.studies._counts import Numbers
+        """Nothing is known but that matches count, in one sum later ones less, and that logits are some logarithm of shares."""
+        from uprior.models.counting import HEIGHTS, LAGS, SHARES, SPREAD
+        from uprior.studies._counts import KIND_LAGS, Numbers
 
-        knees = np.geomspace(1e-4, 0.1, len(SHARES))
-        return Numbers.of([3.0 / (lag + 1) for lag in range(LAGS)], knees.tolist(), [2.0] * len(HEIGHTS), 3.0)
+        near, far = [3.0 / (lag + 1) for lag in range(LAGS)], [1.0] * LAGS
+        knees, kinds = np.geomspace(1e-4, 0.1, len(SHARES)).tolist(), [0.5] * KIND_LAGS
+        return Numbers.of([near, far], [kinds, kinds], knees, [2.0] * len(HEIGHTS), 3.0, [0.01] * len(SPREAD))
 
     def _places(self, source: Source, length: int, rows: int, each: int) -> Places:
         from uprior.studies._counts import places_in
@@ -168,7 +172,7 @@ class CountingFit(Study):
 
         return [evals.ModelPredictor(build(self.model, context=self.context, seed=self.seed), name=self.model)]
 
-    def _made_of(self) -> dict[str, list[float]]:
-        from uprior.models.counting import HEIGHTS, MATCH_LOGITS, SHARES, SLOPE
+    def _made_of(self) -> dict[str, Any]:
+        from uprior.studies._counts import Numbers
 
-        return {"logits": [*MATCH_LOGITS], "shares": [*SHARES], "heights": [*HEIGHTS], "slope": [SLOPE]}
+        return Numbers.in_the_package().plain()
