@@ -47,8 +47,8 @@ def _blocks(summary: Mapping[str, Any]) -> list[Block]:
                 ["in the package", *(_list(summary["made_of"][kind]) for kind in _KINDS)],
             ],
             "Of both sums: logits of agreement with the last symbol, the one before, and so on; and in kind alone with the last "
-            "two. Shares of what was found at which the bends lie; what logits rise by between them; their slope beside that; and "
-            "what is spread over blocks of 2, 4, 8 and so on symbols.",
+            "two. Shares of what was found at which the bends lie; what logits rise by between them; their slope beside that; "
+            "and what is spread over blocks of 2, 4, 8 and so on symbols.",
         ),
         Heading("How it was made"),
         Table(

@@ -25,7 +25,7 @@ def parts_of(source: Source) -> list[tuple[Source, int]]:
     """(source, rows per cycle) of every part of a mixture. SpecError for what is none, or has one part."""
     found, shares = getattr(source, "sources", ()), getattr(source, "shares", ())
     if len(found) < 2:
-        raise SpecError(f"{source.name} is not a mixture of two sources or more; give one, as in --base universal")
+        raise SpecError(f"{source.name} is not a mixture of two sources or more; give one, as in universal")
     return list(zip(found, shares or (1,) * len(found), strict=True))
 
 

@@ -51,7 +51,7 @@ class CountingFit(Study):
 
     name: ClassVar[str] = "counting-fit"
     source: Source = field(default=CodePage(), metadata={"text": "random computation to fit to"})
-    against: Source = field(default=Universal(), metadata={"text": "another, to fit to for comparison; its parts, too"})
+    against: Source = field(default=Universal(), metadata={"text": "a mixture to fit to for comparison; its parts, too"})
     data: str = parameter("data", "folder with the files of the development sets")
     rows: int = parameter(3000, "rows of the source to fit to", low=2, high=1 << 20)
     context: int = parameter(512, "their tokens", low=128, high=1 << 14)
@@ -98,8 +98,7 @@ class CountingFit(Study):
     def _fits(self) -> list[tuple[str, Any]]:
         """(name, fit) of the source, of the other one, and of each of its parts alone."""
         parts = [part for part, _ in parts_of(self.against)]
-        alone = [] if len(parts) < 2 else list(zip(labels(parts), parts, strict=True))
-        sources = [(WHOLE, self.source), (self.against.name, self.against), *alone]
+        sources = [(WHOLE, self.source), (self.against.name, self.against), *zip(labels(parts), parts, strict=True)]
         return [(name, lambda source=source: self._fitted_to(source)) for name, source in sources]
 
     def _fitted_to(self, source: Source) -> Numbers:
