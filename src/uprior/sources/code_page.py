@@ -60,7 +60,7 @@ class CodePage(Source):
             )
 
     @property
-    def alphabet_size(self) -> int:
+    def alphabet_size(self) -> int:  # type: ignore[override]  # derived here, a field elsewhere
         return self.language.alphabet_size
 
     def _generate(self, draw: Draw, rows: int, length: int) -> Block:

@@ -51,7 +51,9 @@ class CountingFit(Study):
 
     name: ClassVar[str] = "counting-fit"
     source: Source = field(default=CodePage(), metadata={"text": "random computation to fit to"})
-    against: Source = field(default=Universal(), metadata={"text": "a mixture to fit to for comparison; its parts, too"})
+    against: Source = field(
+        default=Universal(), metadata={"text": "a mixture to fit to for comparison; its parts, too"}
+    )
     data: str = parameter("data", "folder with the files of the development sets")
     rows: int = parameter(3000, "rows of the source to fit to", low=2, high=1 << 20)
     context: int = parameter(512, "their tokens", low=128, high=1 << 14)
