@@ -8,7 +8,7 @@ from uprior.sources.code_page import CodePage
 from uprior.sources.random_language import NOT_LETTERS, RandomLanguage
 from uprior.types import Block
 
-GOLDEN = (1, "d3d0b66e582a1509")
+GOLDEN = (1, "be67fb8ebe07aca8")
 # Everything a small alphabet has to hold, in machines that use it all.
 FULL = {
     "absence": 0.0, "second_form_probability": 1.0, "wide_probability": 1.0, "max_nest_rate": 0.8, "rows_per_machine": 1,
@@ -37,9 +37,17 @@ def page_of(code, rng, codes):
         if code[symbol] not in kind:
             kind.append(code[symbol])
     letters, second, digits, delimiters, leads = kinds
-    orders = [rng.permutation(len(kind)).tolist() for kind in (letters, digits, delimiters, leads)]
+    orders = []
+    for kind in (letters, digits, delimiters, leads):
+        order, flipped = rng.permutation(len(kind)).tolist(), int(rng.integers(power_of_two(len(kind))))
+        orders.append([place ^ flipped for place in order])
     orders.insert(1, orders[0][: len(second)])
-    page, free = {}, set(range(codes))
+    sizes = [power_of_two(sum(power_of_two(len(kind)) for kind in kinds if kind))]
+    while sizes[-1] < codes:
+        sizes.append(2 * sizes[-1])
+    size = sizes[rng.integers(len(sizes))]
+    first = size * int(rng.integers(codes // size))
+    page, free = {}, set(range(first, first + size))
     for k in sorted(range(5), key=lambda k: (-len(kinds[k]), k)):
         if kinds[k]:
             size = power_of_two(len(kinds[k]))
