@@ -271,9 +271,8 @@ def _bend_(mlp: Any, space: _Space) -> None:
     signs = space.spoken / part
     one = 1 / (CONSTANT_SIZE * FOUND_SIZE + COMMON_SIZE)  # times coordinate 0
     norm = math.sqrt(space.width) * one  # RMSNorm multiplies by about this
-    overlap = (1 + sum(SPREAD.values())) / (
-        dimensions + 1
-    )  # codes meet the stream as their share of what was found, less this
+    # Codes meet the stream as their share of what was found, less this.
+    overlap = (1 + sum(SPREAD.values())) / (dimensions + 1)
     slopes = [height / (end - begin) for height, begin, end in zip(HEIGHTS, SHARES, SHARES[1:], strict=False)]
     slope = 0.0  # so far, as rounded
     up = _rounded(one / norm)
