@@ -11,11 +11,11 @@ import uprior
 from uprior import studies
 from uprior.evals.model import ModelPredictor
 from uprior.files import read_lines
-from uprior.models.counting import FIRST_SHARE, HEIGHTS, KIND_SIZE, LAGS, SHARES, SLOPE, SPREAD
+from uprior.models.counting import FIRST_SHARE, HEIGHTS, KIND_LAGS, KIND_SIZE, LAGS, SHARES, SLOPE, SPREAD
 from uprior.rng import generator
 from uprior.sources import PitmanYor
 from uprior.studies import _counts
-from uprior.studies._counts import KIND_LAGS, Numbers, bits, fitted, mean_bits, places_in
+from uprior.studies._counts import Numbers, bits, fitted, mean_bits, places_in
 
 PACKAGE = Numbers.in_the_package()
 NO_KINDS = [[0.0] * KIND_LAGS] * 2

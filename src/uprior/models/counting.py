@@ -3,7 +3,7 @@
 The starts of ``matching`` look up what followed the longest match, with heads that each carry a part of what they find. Two
 things cost them more than all else (docs/LOG.md): logits that are linear in what was found, where they ought to be its
 logarithm, and noise, which hides what was seen once. Here one pattern of attention carries all of a symbol, rare long matches
-and frequent short ones are weighed in one sum, and an MLP bends what was found. Ids are numbers of so many bits, and whoever
+and frequent short ones are weighed in two sums, and an MLP bends what was found. Ids are numbers of so many bits, and whoever
 hands out codes puts like beside like: contexts agree a little where only the kinds of their symbols do, and what was found
 speaks a little for all symbols that share leading bits with it, as context tree weighting of bytes assumes as well.
 
@@ -39,6 +39,8 @@ KIND_SIZE, KIND_LOGITS = 32, ((1.608, 0.666), (2.918, 0.3919))
 FIRST_SHARE = 0.6
 # Symbols back that the first layer fetches, one head each.
 LAGS = len(MATCH_LOGITS[0])
+# Symbols back that count by their kind, too.
+KIND_LAGS = len(KIND_LOGITS[0])
 # What was found speaks for all symbols of its block of ids, for each size of blocks with this part of its share in all.
 SPREAD = {2: 0.002383, 4: 0.002603, 8: 0.01775, 16: 0.0004206, 32: 0.000387, 64: 0.001061, 128: 0.003204}
 # Logits as a function of a symbol's share of what was found: nothing below the first share, up by the first height until the
@@ -188,10 +190,9 @@ def _divide(width: int, vocab: int, content: Sequence[int]) -> _Space:
     signs = 2.0 * torch.randint(2, (size - 1,)) - 1
     order = 1 + torch.randperm(size - 1)
     kinds, others = order[order % KIND_SIZE == 0], order[order % KIND_SIZE != 0]
-    with_kinds = len(KIND_LOGITS[0])
-    room = min(width - size, len(content)) - with_kinds * len(kinds)
+    room = min(width - size, len(content)) - KIND_LAGS * len(kinds)
     slots = tuple(
-        torch.cat([kinds[: len(kinds) * (lag < with_kinds)], others[:kept]])
+        torch.cat([kinds[: len(kinds) * (lag < KIND_LAGS)], others[:kept]])
         for lag, kept in enumerate(slot_sizes(room, np.mean(MATCH_LOGITS, axis=0).tolist()))
     )
     codes = hadamard[:vocab, 1:] * signs / math.sqrt(size)
@@ -236,7 +237,7 @@ def _match_(attention: Any, space: _Space) -> None:
 def _worth(space: _Space, lag: int, which: int) -> torch.Tensor:
     """[n] what each dimension that is kept of a symbol has to add where it agrees, for the logits of one of the sums."""
     slot, codes = space.slots[lag], len(space.read) + 1
-    kinds = len(space.kinds) if lag < len(KIND_LOGITS[which]) else 0
+    kinds = len(space.kinds) if lag < KIND_LAGS else 0
     worth = torch.full((len(slot),), MATCH_LOGITS[which][lag] / (len(slot) - kinds))
     if kinds:
         worth[:kinds] = KIND_LOGITS[which][lag] / (kinds + 1)  # other kinds overlap by -1 of these

@@ -44,7 +44,7 @@ class CodePage(Source):
 
     That bytes should be predicted bit by bit, so that those with common leading bits share what was learnt, is an assumption
     of predictors (Tjalkens, Willems and Shtarkov 1997, "Multi-alphabet universal coding using a binary decomposition context
-    tree weighting algorithm"); sources of random computation relabel their symbols, and so never reward it.
+    tree weighting algorithm"); most sources of ours give symbols any codes, and hardly reward it.
     """
 
     name: ClassVar[str] = "code_page"

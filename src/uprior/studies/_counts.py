@@ -1,4 +1,4 @@
-"""What the weights of ``models/counting.py`` compute, from exact agreement of symbols: a function of few numbers, and its fit."""
+"""What the weights of ``models/counting.py`` compute, from agreement of symbols: a function of few numbers, and its fit."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from uprior.models.counting import (
     BEND_WIDTH,
     FIRST_SHARE,
     HEIGHTS,
+    KIND_LAGS,
     KIND_LOGITS,
     KIND_SIZE,
     LAGS,
@@ -29,8 +30,6 @@ from uprior.rng import generator
 
 # The number of symbols that is added up over.
 VOCABULARY = 256
-# How many symbols back count by their kind, too.
-KIND_LAGS = len(KIND_LOGITS[0])
 _TOLD = LAGS + KIND_LAGS
 _AGREES = ((torch.arange(1 << _TOLD)[:, None] >> torch.arange(_TOLD)) & 1).float()  # [2^TOLD, TOLD]
 # [sizes of blocks, V, V] how a symbol's share in all is spread over its block.

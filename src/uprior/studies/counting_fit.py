@@ -120,8 +120,8 @@ class CountingFit(Study):
 
     def _begin(self) -> Numbers:
         """Nothing is known but that matches count, in one sum later ones less, and that logits are some logarithm of shares."""
-        from uprior.models.counting import HEIGHTS, LAGS, SHARES, SPREAD
-        from uprior.studies._counts import KIND_LAGS, Numbers
+        from uprior.models.counting import HEIGHTS, KIND_LAGS, LAGS, SHARES, SPREAD
+        from uprior.studies._counts import Numbers
 
         near, far = [3.0 / (lag + 1) for lag in range(LAGS)], [1.0] * LAGS
         knees, kinds = np.geomspace(1e-4, 0.1, len(SHARES)).tolist(), [0.5] * KIND_LAGS
