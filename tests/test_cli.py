@@ -235,6 +235,7 @@ def mistakes(tmp_path: Path, warm: Path, text: Path):
         ("short file", ("eval", warm, short), "short.txt has 3 bytes"),
         ("not a checkpoint", ("eval", tmp_path, text), "is not a checkpoint"),
         ("no folder", ("eval", tmp_path / "nowhere", text), "does not exist"),
+        ("a preset", ("eval", "llama-tiny", text), "type: uprior build llama-tiny --out FOLDER"),
         ("truncated checkpoint", ("eval", broken, text), "model.safetensors is damaged"),
         ("vocabulary", ("eval", narrow, text), "vocabulary of 100; bytes need 256"),
         ("context", ("eval", warm, text, "--context", 64), "reads at most 32 tokens"),
@@ -304,6 +305,8 @@ def test_build_writes_an_untrained_model_that_other_commands_take(capsys, tmp_pa
     assert torch.equal(load_model(out).lm_head.weight, build("32x1", context=64, seed=3).lm_head.weight)
     status, told, _ = run(capsys, "eval", out, text, "--context", 64, "--positions", 8, "--no-baselines", "--json")
     assert status == 0 and json.loads(told)["bits_last"] > 7
+    status, _, error = run(capsys, "compare", out, "--data", text, "--out", tmp_path / "compared")
+    assert status == 2 and f"error: {out} is untrained, as uprior build wrote it" in error
     for taken in (out, text):  # never written over: it may be a trained model's place
         status, told, error = run(capsys, "build", "32x1", "--out", taken)
         assert (

@@ -12,6 +12,7 @@ from typing import Any
 from uprior.errors import CheckpointError
 from uprior.files import new_folder, verify_folder
 from uprior.models.guard import inspect
+from uprior.models.presets import PRESETS
 from uprior.models.shipped import shipped
 
 # Formats that run code when they are opened.
@@ -112,6 +113,10 @@ def _find_shipped(name: str) -> Path:
     names = shipped()
     if name in names:
         return names[name]
+    if name in PRESETS:
+        raise CheckpointError(
+            f"{name} is a preset, of which there is no folder yet; type: uprior build {name} --out FOLDER, and give that folder"
+        )
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     hint = f"did you mean '{near[0]}'? Or " if near else ""
     known = f", or the name of a shipped model ({', '.join(names)})" if names else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uprior.errors import CheckpointError
 
@@ -31,13 +32,16 @@ class Spent:
 
 def spent_on(folder: Path) -> Spent:
     """What a folder's recipe says of its making. Raises CheckpointError where there is none."""
+    recipe: dict[str, Any] = {}
     try:
         recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
         compute, sha256 = recipe["compute"], recipe["sha256"]["model.safetensors"]
         flops = compute["training_flops"] + (compute["generation_flops"] or 0)
         return Spent(int(compute["tokens"]), float(flops), str(sha256))
     except (OSError, ValueError, KeyError) as error:
+        lacks = f"has no recipe that says what it took ({error})"
+        if "built" in recipe:
+            lacks = "is untrained, as uprior build wrote it"
         raise CheckpointError(
-            f"{folder} has no recipe that says what it took ({error}); give a shipped model, as in universal, or a folder that "
-            "uprior ship wrote"
+            f"{folder} {lacks}; give a shipped model, as in universal, or a folder that uprior ship wrote"
         ) from error
