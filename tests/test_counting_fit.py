@@ -15,7 +15,7 @@ from uprior.models.counting import FIRST_SHARE, HEIGHTS, KIND_LAGS, KIND_SIZE, L
 from uprior.rng import generator
 from uprior.sources import PitmanYor
 from uprior.studies import _counts
-from uprior.studies._counts import Numbers, bits, fitted, mean_bits, places_in
+from uprior.studies._counts import Numbers, bits, fit_flops, fitted, mean_bits, places_in
 
 PACKAGE = Numbers.in_the_package()
 NO_KINDS = [[0.0] * KIND_LAGS] * 2
@@ -98,6 +98,13 @@ def test_a_fit_is_a_pure_function_and_helps_on_rows_it_never_saw():
     assert mean_bits(first, unseen, room=40) > mean_bits(first, unseen)  # few dimensions are noise
 
 
+def test_what_a_fit_takes_is_counted():
+    places, _ = places_in(rows_of(0, 2), 192, 4, generator("places"))
+    one = 20 * 255 + 2 * 256**2 + 40 * 256  # sums over 255 places, the spread, four bends
+    assert fit_flops([(1.0, 5, places)], 2) == 3 * 2 * 5 * one
+    assert fit_flops([(1.0, 100, places), (0.5, 1, places)], 1) == 3 * 9 * one  # there are eight places
+
+
 def test_the_study_fits_each_part_once_and_tells_what_it_found(tmp_path, monkeypatch):
     options = {
         "data": write_data(tmp_path / "data"), "source": "code_page", "rows": "8",
@@ -110,6 +117,9 @@ def test_the_study_fits_each_part_once_and_tells_what_it_found(tmp_path, monkeyp
     assert [record["fit"] for record in summary["records"]] == [
         "the source", "mixture", "pitman_yor", "dyck", "development sets",
     ]  # fmt: skip
+    rows = 500 * 8 * 128 + 500 * 2 * 160
+    assert summary["records"][2]["flops"] > rows  # which cost as much, whatever simple source writes them
+    assert summary["records"][2]["flops"] == summary["records"][3]["flops"]
     assert set(summary["records"][0]["bits"]) == set(DEVELOPMENT) == set(summary["beside"]["ctw"])
     page = (tmp_path / "docs" / "counting-fit.md").read_text()
     assert "fitted to dyck" in page and "in the package" in page and str(tmp_path) not in page

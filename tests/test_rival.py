@@ -163,3 +163,8 @@ def test_the_study_end_to_end_and_once(tmp_path, monkeypatch):
     refuse_to_train(monkeypatch)
     study.run(out)
     assert read_lines(out / "records.jsonl") == records
+    study.replace(first_weights_flops=1e9).run(out)  # charged to all but the rival, whose first weights are random
+    for before, after in zip(records, read_lines(out / "records.jsonl"), strict=True):
+        extra = 0 if after["role"] in ("rival", "tuning") else 1e9
+        assert after == before | {"train_flops": before["train_flops"] + extra}
+    assert "charged 1.0e+09 FLOPs for their fit" in (out / "rival.md").read_text()

@@ -58,6 +58,7 @@ def _blocks(summary: Mapping[str, Any]) -> list[Block]:
                 ["commit", summary["origin"]["commit"] or "unknown"],
                 ["versions", ", ".join(f"{name} {version}" for name, version in summary["origin"]["versions"].items())],
                 ["seed", str(study["seed"])],
+                ["compute", f"{whole['flops']:.2g} FLOPs for the fit to the source, rows included"],
             ],
             texts=2,
         ),

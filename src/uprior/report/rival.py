@@ -27,8 +27,8 @@ def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
         "Four arms train the same architecture: the published source and buffer with the published recipe and random "
         "first weights (the rival); the same source with our recipe and the model's own first weights; the same random "
         f"LSTMs as independent staged chains, and our mixture, with both; {quantity(study['tokens'])} tokens at most "
-        f"each{_shorter(study)}. Compute is 6 × parameters × tokens, and the writing of the data. A ratio of 20 means: the rival "
-        "spent twenty times our compute when he reached these bits.",
+        f"each{_shorter(study)}. Compute is 6 × parameters × tokens, and the writing of the data{_fitted(study)}. A ratio of 20 "
+        "means: the rival spent twenty times our compute when he reached these bits.",
         Heading("The verdict"),
         _claim(summary),
         Heading("On each real set"),
@@ -46,6 +46,14 @@ def _blocks(summary: Mapping[str, Any], records: Sequence[Mapping[str, Any]]) ->
 def _shorter(study: Mapping[str, Any]) -> str:
     """Where arms of our recipe have a smaller budget than the rival."""
     return f", with our recipe {quantity(study['our_tokens'])}" if study.get("our_tokens") else ""
+
+
+def _fitted(study: Mapping[str, Any]) -> str:
+    """Where first weights were fitted to something."""
+    flops = study.get("first_weights_flops")
+    return (
+        f"; runs that begin with first weights of our own are charged {flops:.1e} FLOPs for their fit" if flops else ""
+    )
 
 
 def bounded(number: Mapping[str, Any], *, power: bool = False) -> str:

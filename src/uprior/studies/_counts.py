@@ -193,6 +193,19 @@ def fitted(
     return Numbers(*(value.detach() for value in fields))
 
 
+def fit_flops(parts: Sequence[tuple[float, int, Places]], steps: int) -> float:
+    """What ``fitted`` takes, in floating-point operations: a backward pass counts as two forward ones.
+
+    A place: for each of both sums ten for every place before (looking up, noise, exponential, division, adding up); the
+    spread, a product with a matrix; and ten for every symbol and bend.
+    """
+    forward = 0.0
+    for _, count, places in parts:
+        count = min(count, len(places))
+        forward += count * (2 * 10 * places.agrees.shape[1] + 2 * VOCABULARY**2 + 10 * len(SHARES) * VOCABULARY)
+    return 3 * steps * forward
+
+
 def mean_bits(numbers: Numbers, places: Places, room: int = 0, seed: int = 0) -> float:
     """Over all places, a few at a time."""
     draws = generator("counting-fit judged", seed)

@@ -23,6 +23,7 @@ from uprior.sources.universal import Universal
 from uprior.spec import parameter
 from uprior.studies import Study
 from uprior.studies._battery import development_sets
+from uprior.studies._compute import generation_flops_per_token
 from uprior.studies._mixtures import labels, parts_of
 from uprior.studies._short_runs import publish, write_records
 
@@ -76,7 +77,8 @@ class CountingFit(Study):
             for name, make in (*self._fits(), (BOUND, lambda: self._bound(judged))):
                 if any(record["fit"] == name for record in records):
                     continue
-                records.append({"fit": name, "of": key, **self._record(make(), judged)})
+                numbers, flops = make()
+                records.append({"fit": name, "of": key, "flops": flops, **self._record(numbers, judged)})
                 write_records(out / "records.jsonl", records)
                 mean = np.mean(list(records[-1]["bits"].values()))
                 sys.stderr.write(f"counting-fit  {name}: {mean:.3f} bits on the development sets\n")
@@ -103,20 +105,26 @@ class CountingFit(Study):
         sources = [(WHOLE, self.source), (self.against.name, self.against), *zip(labels(parts), parts, strict=True)]
         return [(name, lambda source=source: self._fitted_to(source)) for name, source in sources]
 
-    def _fitted_to(self, source: Source) -> Numbers:
-        from uprior.studies._counts import fitted
+    def _fitted_to(self, source: Source) -> tuple[Numbers, float]:
+        """The numbers, and the FLOPs of finding them, rows included."""
+        from uprior.studies._counts import fit_flops, fitted
 
-        short = self._places(source, self.context, self.rows, 8)
-        parts = [(1.0, 256, short)]
-        if self.long_weight:
-            parts.append((self.long_weight, 48, self._places(source, self.long_context, max(2, self.rows // 4), 6)))
-        return fitted(self._begin(), parts, steps=self.steps, room=self.room, seed=self.seed)
+        parts, flops = [], 0.0
+        long_rows = max(2, self.rows // 4)
+        asked = ((1.0, 256, self.context, self.rows, 8), (self.long_weight, 48, self.long_context, long_rows, 6))
+        for weight, count, length, rows, each in asked:
+            if weight:
+                parts.append((weight, count, self._places(source, length, rows, each)))
+                flops += rows * length * generation_flops_per_token(source, length=length)
+        numbers = fitted(self._begin(), parts, steps=self.steps, room=self.room, seed=self.seed)
+        return numbers, flops + fit_flops(parts, self.steps)
 
-    def _bound(self, judged: Sets) -> Numbers:
-        from uprior.studies._counts import fitted
+    def _bound(self, judged: Sets) -> tuple[Numbers, float]:
+        from uprior.studies._counts import fit_flops, fitted
 
         parts = [(1 / len(judged), 64, places) for places, *_ in judged.values()]
-        return fitted(self._begin(), parts, steps=self.steps, room=self.room, seed=self.seed)
+        numbers = fitted(self._begin(), parts, steps=self.steps, room=self.room, seed=self.seed)
+        return numbers, fit_flops(parts, self.steps)
 
     def _begin(self) -> Numbers:
         """Nothing is known but that matches count, in one sum later ones less, and that logits are some logarithm of shares."""

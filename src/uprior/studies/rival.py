@@ -50,8 +50,8 @@ class Rival(OneModel):
     Four arms train the same model on the same budget: the published buffer of random LSTMs with the published recipe; the same
     source with our recipe; the same LSTMs as independent staged chains with our recipe; our mixture with our recipe. The ratios
     between neighbours are what the recipe, independence and depth, and the source contribute; their product is what the rival
-    needs over what we need, at the lowest bits that he reaches on a set. Compute is 6 x parameters x tokens, and the writing of
-    the data.
+    needs over what we need, at the lowest bits that he reaches on a set. Compute is 6 x parameters x tokens, the writing of
+    the data, and where the model's own first weights were fitted to something, what that took (``first_weights_flops``).
 
     The published recipe is random first weights, AdamW (0.9, 0.999) without decay, a constant rate of 3e-4 x 640 / width in all
     tensors after a linear warm-up, batches that grow from 50 to 500 rows. Its ramps were set for 16 M rows, so they are scaled to
@@ -67,6 +67,11 @@ class Rival(OneModel):
     ladder: int = parameter(8, "budgets of our recipe, each half of the one before", low=2, high=30)
     points: int = parameter(16, "evaluations along the rival's runs", low=2, high=1000)
     seeds: int = parameter(1, "runs of each arm", low=1, high=1000)
+    first_weights_flops: float = parameter(
+        0.0,
+        "FLOPs that the model's own first weights took to find, charged to every run that begins with them",
+        low=0.0,
+    )
     variants: tuple[str, ...] = parameter(
         VARIANTS, "how the published recipe is brought to the budget: " + ", ".join(VARIANTS)
     )
@@ -99,7 +104,9 @@ class Rival(OneModel):
             def runs(role: str, trials: Sequence[Trial]) -> list[Record]:
                 done: list[Record] = []
                 for trial in trials:
-                    found = measured(trial, out / "runs", panel, show=self.show)
+                    found = [
+                        self._charged(record, trial) for record in measured(trial, out / "runs", panel, show=self.show)
+                    ]
                     done += [{"role": role, **record} for record in found]
                     records.extend(done[-len(found) :])
                     write_records(out / "records.jsonl", records)
@@ -171,6 +178,11 @@ class Rival(OneModel):
             )
             for budget in self._budgets()
         ]  # fmt: skip
+
+    def _charged(self, record: Record, trial: Trial) -> Record:
+        """A record with what first weights took."""
+        extra = 0.0 if trial.recipe.plain else self.first_weights_flops
+        return record | {"train_flops": record["train_flops"] + extra}
 
     def _budgets(self) -> list[int]:
         """Tokens of the runs of our recipe, ascending."""
