@@ -83,7 +83,7 @@ def test_model_modes_are_restored_and_batches_bounded(
     windows = rng.integers(0, 256, (7, 16), dtype=np.uint8)
     whole = ModelPredictor(network).nats(windows)
     assert network.training and not network.drop.training and network.sizes == [7]
-    monkeypatch.setattr(model, "MAX_TOKENS", 33)
+    monkeypatch.setattr(model, "CPU_TOKENS", 33)
     network.sizes.clear()
     assert np.array_equal(ModelPredictor(network).nats(windows), whole)
     assert network.sizes == [2, 2, 2, 1]

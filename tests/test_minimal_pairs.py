@@ -56,7 +56,7 @@ def test_neither_batches_nor_compression_change_anything(tmp_path: Path, monkeyp
     whole = evals.minimal_pairs(model, write(tmp_path / "a.jsonl", pairs))
     ids = [list(text.encode()) for pair in pairs for text in pair[:2]]
     scores = blimp._scores(model, ids)
-    monkeypatch.setattr(blimp, "MAX_TOKENS", 1)
+    monkeypatch.setattr(blimp, "tokens_at_once", lambda _: 1)
     assert evals.minimal_pairs(model, write(tmp_path / "a.jsonl.gz", pairs)) == whole
     assert blimp._scores(model, ids) == pytest.approx(scores, abs=1e-3)
 

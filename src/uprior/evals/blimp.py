@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from uprior.corpora.jsonl import records_of
 from uprior.errors import CheckpointError, CorpusError, SpecError
-from uprior.evals.model import MAX_LOGITS, MAX_TOKENS, evaluating
+from uprior.evals.model import MAX_LOGITS, evaluating, tokens_at_once
 
 if TYPE_CHECKING:
     import torch
@@ -95,11 +95,11 @@ def _check(model: Any, ids: Sequence[Sequence[int]]) -> int:
 
 def _scores(model: Any, ids: Sequence[Sequence[int]]) -> NDArray[np.float64]:
     """[N] summed ln p of tokens 1, 2, .. of each sequence; sequences of like length share a pass, padded on the right."""
-
-    most = min(MAX_TOKENS, MAX_LOGITS // _check(model, ids))
+    vocabulary = _check(model, ids)
     order = sorted(range(len(ids)), key=lambda n: len(ids[n]))
     found = np.empty(len(ids), dtype=np.float64)
     with evaluating(model) as device:
+        most = min(tokens_at_once(device), MAX_LOGITS // vocabulary)
         while order:
             rows = max(1, most // len(ids[order[-1]]))
             part, order = order[-rows:], order[:-rows]

@@ -15,9 +15,16 @@ from uprior.evals._base import Predictor, Windows
 if TYPE_CHECKING:
     import torch
 
-# Bounds of one forward pass: logits of at most this many numbers (256 MiB in float32), and tokens for the layers' own memory.
+# Logits of one forward pass: at most this many numbers (256 MiB in float32).
 MAX_LOGITS = 1 << 26
-MAX_TOKENS = 1 << 14
+# And its tokens. On CPUs small passes are faster, since what one layer leaves is still in the cache for the next: on one core and
+# in float32, 1.15 to 1.4 times as fast as with 16 thousand tokens (0.8 to 28 M parameters), in a sixth of the memory.
+CPU_TOKENS, OTHER_TOKENS = 1 << 11, 1 << 14
+
+
+def tokens_at_once(device: torch.device) -> int:
+    """How many tokens a forward pass takes on this device."""
+    return CPU_TOKENS if device.type == "cpu" else OTHER_TOKENS
 
 
 class ModelPredictor(Predictor):
@@ -42,8 +49,9 @@ class ModelPredictor(Predictor):
         context = windows.shape[1]
         self._check_context(context)
         out = np.empty((windows.shape[0], context - 1), dtype=np.float64)
-        rows = max(1, min(MAX_TOKENS // context, MAX_LOGITS // (context * (self._config("vocab_size") or 256))))
+        logits = context * (self._config("vocab_size") or 256)
         with evaluating(self.model) as device, torch.autocast(device.type, torch.bfloat16, enabled=self.autocast):
+            rows = max(1, min(tokens_at_once(device) // context, MAX_LOGITS // logits))
             for start in range(0, windows.shape[0], rows):
                 ids = torch.from_numpy(windows[start : start + rows].astype(np.int64)).to(device)
                 out[start : start + rows] = self._losses(ids).double().cpu().numpy()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from uprior import corpora, evals
 from uprior.corpora import Corpus, possible_windows
+from uprior.evals.model import tokens_at_once
 from uprior.files import file_sha256, read_lines, write_bytes, write_text
 from uprior.models.folder import find_model, load_model
 from uprior.models.presets import context_of
@@ -32,9 +33,6 @@ from uprior.train.hardware import device, resolve_precision
 Record = dict[str, Any]
 Costs = NDArray[np.float32]
 
-# Tokens of a model's pass. On CPUs small ones are faster, since what one layer leaves is still in the cache for the next:
-# 25 thousand tokens a second with 4 rows of 512, 19 thousand with 32 (llama-5m, bfloat16, one core).
-CPU_TOKENS, GPU_TOKENS = 1 << 11, 1 << 16
 COMPRESSORS = ("ppmd", "deflate", "lzma", "brotli", "bz2")
 # Windows that baselines are tuned on, of what is before the test split: so many bytes in all.
 TUNING_BYTES = 1 << 18
@@ -286,7 +284,7 @@ def _measure(
         at_a_time = task.first_windows  # a matter of seconds
     else:
         predictor = evals.ModelPredictor(model.module, name=model.label)
-        at_a_time = max(1, (CPU_TOKENS if device().type == "cpu" else GPU_TOKENS) // task.first_bytes)
+        at_a_time = max(1, tokens_at_once(device()) // task.first_bytes)  # a pass
     most = max(1, possible_windows(corpus.data("test").size, task.context, corpus.align))
     seen = Beginning(corpus=corpus, positions=min(task.positions, most), context=task.context)
     watched = Watched(predictor, at_a_time, tell)
