@@ -163,8 +163,20 @@ def test_the_study_end_to_end_and_once(tmp_path, monkeypatch):
     refuse_to_train(monkeypatch)
     study.run(out)
     assert read_lines(out / "records.jsonl") == records
-    study.replace(first_weights_flops=1e9).run(out)  # charged to all but the rival, whose first weights are random
-    for before, after in zip(records, read_lines(out / "records.jsonl"), strict=True):
-        extra = 0 if after["role"] in ("rival", "tuning") else 1e9
-        assert after == before | {"train_flops": before["train_flops"] + extra}
+
+
+def test_first_weights_that_were_fitted_are_charged_for_it_and_count_untrained(tmp_path):
+    options = {
+        "data": write_data(tmp_path / "data"), "model": "32x1-matching", "length": "32", "positions": "6", "rows": "10",
+        "show": "false", "tokens": "1k", "our-tokens": "600", "ladder": "2", "points": "2", "rates": "1",
+        "variants": ["batches as ours"], "rival": "buffered:source=(random_lstm:hidden=8),spin_up=2", "chains": "dyck",
+        "source": "dyck", "first-weights-flops": "1e9",
+    }  # fmt: skip
+    out = tmp_path / "out"
+    studies.get("rival", options).run(out)
+    for record in read_lines(out / "records.jsonl"):
+        ours = record["role"] not in ("rival", "tuning")
+        assert (record["train_flops"] > 1e9 * ours) == (record["tokens"] > 0) and (ours or record["tokens"])
+    one = json.loads((out / "rival.json").read_text())["sets"][0]
+    assert one["curves"]["rival"][0][0] < 1e9 == one["curves"]["ours"][0][0] < one["curves"]["ours"][0][1]
     assert "charged 1.0e+09 FLOPs for their fit" in (out / "rival.md").read_text()

@@ -36,14 +36,14 @@ def curve_of(records: Sequence[Record], file: str) -> Curve:
     """The curve of one arm's records on a set: evaluations of all its runs, whatever their budgets, ordered by compute.
 
     Of points with equal compute (a short run's end, a longer one's evaluation) that of the shorter budget stays: it is the one
-    that was trained to end there. Every seed must have the same points.
+    that was trained to end there. What cost nothing is no point. Every seed must have the same points.
     """
     points: dict[tuple[int, float], Record] = {}
     for record in records:
-        if record["file"] == file and record["tokens"]:
-            key = (record["seed"], record["train_flops"] + record["generation_flops"])
-            if key not in points or record["budget"] < points[key]["budget"]:
-                points[key] = record
+        key = (record["seed"], record["train_flops"] + record["generation_flops"])
+        shortest = key not in points or record["budget"] < points[key]["budget"]
+        if record["file"] == file and key[1] and shortest:
+            points[key] = record
     seeds, compute = sorted({seed for seed, _ in points}), sorted({c for _, c in points})
     bits = [[points[seed, c]["window_bits"] for c in compute] for seed in seeds]
     return Curve(np.array(compute), np.array(bits, dtype=np.float64))

@@ -71,8 +71,8 @@ class Recipe(Spec):
 class Trial:
     """One run: an arm's source and recipe, a seed of weights and data, a budget, and where it is looked at.
 
-    ``tokens`` and ``evaluate_at`` (tokens, too; the end is always one) are rounded up to whole steps. ``model``: a preset or a
-    size, as ``uprior.models.sizes`` takes it. ``block_rows``: as of a ``Stream``.
+    ``tokens`` and ``evaluate_at`` (tokens, too; 0: untrained; the end is always one) are rounded up to whole steps. ``model``: a
+    preset or a size, as ``uprior.models.sizes`` takes it. ``block_rows``: as of a ``Stream``.
     """
 
     arm: str
@@ -124,7 +124,7 @@ class Trial:
 
     def evaluations(self, stream: Stream, steps: int) -> frozenset[int]:
         """The steps at which this run is looked at."""
-        asked = (steps_for(stream, -(-tokens // self.length)) for tokens in self.evaluate_at)
+        asked = (steps_for(stream, -(-tokens // self.length)) if tokens else 0 for tokens in self.evaluate_at)
         return frozenset({steps, *(step for step in asked if step <= steps)})
 
 

@@ -169,11 +169,12 @@ class Rival(OneModel):
         )
 
     def _ladder(self, role: str, seed: int) -> list[Trial]:
-        """Our recipe on one of the sources, for every budget."""
+        """Our recipe on one of the sources, for every budget; looked at untrained too where that was paid for."""
+        untrained = (0,) if self.first_weights_flops else ()
         source = {ROLES[1]: self.rival, ROLES[2]: self.chains, ROLES[3]: self.source}[role]
         return [
             Trial(
-                role, source, seed, budget, self.recipe, self.model, self.length, (),
+                role, source, seed, budget, self.recipe, self.model, self.length, untrained,
                 self._block_rows(budget) if source is self.rival else None,
             )
             for budget in self._budgets()
