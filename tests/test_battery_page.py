@@ -118,6 +118,16 @@ def test_a_verdict(bits, changes, which, answer):
     assert answers(bits, **changes)[which] == answer
 
 
+def test_questions_of_which_nothing_was_measured_are_left_out():
+    def asked(**kwargs):
+        return [verdict.asked for verdict in verdicts(Battery(summary({}, **kwargs)), "mine")]
+
+    every = asked()
+    assert asked(real=[]) == ["below in-context Markov on toy2, aut, bitsflip"] == every[4:5]
+    assert asked(synthetic=[]) == every[:4] + every[5:]
+    assert asked(real=["c"], synthetic=["champ"]) == [*every[:2], *every[5:]]
+
+
 def test_numbers_stand_beside_the_answer():
     told = list(verdicts(Battery(summary({"german": 4.48, "c": 5.0})), "mine"))
     assert told[0].numbers.startswith(
