@@ -51,9 +51,10 @@ def _shorter(study: Mapping[str, Any]) -> str:
 def _fitted(study: Mapping[str, Any]) -> str:
     """Where first weights were fitted to something."""
     flops = study.get("first_weights_flops")
-    return (
-        f"; runs that begin with first weights of our own are charged {flops:.1e} FLOPs for their fit" if flops else ""
-    )
+    if not flops:
+        return ""
+    charged = f"runs that begin with first weights of our own are charged {flops:.1e} FLOPs for their fit"
+    return f"; {charged}, and are looked at untrained, too"
 
 
 def bounded(number: Mapping[str, Any], *, power: bool = False) -> str:
